@@ -1,0 +1,1 @@
+"""A shared ledger of signed transactions between parties that do not trust each other."""

@@ -1,0 +1,1 @@
+"""Durable flows: what the author of a flow imports."""

@@ -1,0 +1,1 @@
+"""Pure parts: no clock, disk, socket, thread or greenlet."""

@@ -1,0 +1,1 @@
+"""Adapters behind the ports: the only code that touches disks, sockets and clocks."""

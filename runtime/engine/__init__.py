@@ -1,0 +1,1 @@
+"""Greenlets, ready queue, group commit, timers, delivery; the world only through ports."""

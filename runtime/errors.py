@@ -1,0 +1,253 @@
+"""The error tree: one class for each reaction that a caller can have.
+
+SennitError
+├── FlowException             part of a flow's contract: crosses to the direct peers
+│   └── FlowTimeout               a `timeout` ran out
+├── UnexpectedFlowEnd         the peer ended, failed, refused or was killed
+├── FlowKilled                the result of a flow that was killed
+├── FlowFailed                the result, after a restart, of a flow that failed otherwise
+├── HoldForOperator           the flow asks to be held
+├── Diverged                  a replayed operation does not match its recorded event
+├── UndecodableEvent          an event of the journal can't be read by this code
+├── StepInterrupted           an at-most-once step was cut off; nobody knows whether it took effect
+├── SessionError              a session was used in a way, or got a message, that it can't have
+│   ├── SessionClosed   SessionNotOpen
+│   ├── UnexpectedMessage   BadMessage
+│   └── UnserialisableMessage   ProtocolViolation
+├── SignatureInvalid          a signature does not fit its key and content
+├── MisuseError               our caller is wrong; raised at once, never held
+│   ├── NotInFlow   InFlow   UnknownFlow   UnknownParty
+│   ├── PermissionDenied   ClientIdInvalid   NodeStopped
+│   └── ConfigurationError
+└── StoreError
+    ├── KeyPresentError       a batch demanded "absent" and the key exists
+    └── StoreUnusable         torn, foreign, too new or in use; refused before anything is written
+
+FlowUnwound (BaseException)   takes a greenlet down; `except Exception` in a flow does not catch it
+"""
+
+from typing import ClassVar
+
+
+class SennitError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class FlowException(SennitError):
+    """An answer, not an accident: it crosses to the direct peers of the flow that raises it.
+
+    Subclass it for the errors of your flow. ``cls(*args)`` must rebuild the exception, and what is
+    in ``args`` and in its attributes travels as far as it can be encoded. Each subclass is known on
+    the wire by module and qualified name.
+    """
+
+    known: ClassVar[dict[str, type["FlowException"]]] = {}
+
+    peer: str | None = None
+    """The party whose flow raised it, if it came from a peer."""
+
+    original_class: str | None = None
+    """The class at the peer, if this side does not have it."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        FlowException.known[f"{cls.__module__}.{cls.__qualname__}"] = cls
+
+
+FlowException.known[f"{FlowException.__module__}.{FlowException.__qualname__}"] = FlowException
+
+
+class FlowTimeout(FlowException, TimeoutError):
+    """A `timeout` ran out while the flow was waiting inside it."""
+
+
+class UnexpectedFlowEnd(SennitError):
+    """The peer's flow ended, failed, refused or was killed while we expected more of it.
+
+    ``error_id`` stands in the logs of both nodes, if it was an error.
+    """
+
+    def __init__(self, peer: str, reason: str, error_id: str | None = None) -> None:
+        super().__init__(peer, reason, error_id)
+        self.peer = peer
+        self.reason = reason
+        self.error_id = error_id
+
+    def __str__(self) -> str:
+        tail = f" (error id {self.error_id}, look for it in the log there)" if self.error_id else ""
+        return f"{self.peer}: {self.reason}{tail}"
+
+
+class FlowKilled(SennitError):
+    """The result of a flow that was killed."""
+
+
+class FlowFailed(SennitError):
+    """What the result of a failed flow raises after a restart: the exception itself is gone."""
+
+    def __init__(self, error_id: str, original_class: str, message: str) -> None:
+        super().__init__(error_id, original_class, message)
+        self.error_id = error_id
+        self.original_class = original_class
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.original_class}: {self.message} (error id {self.error_id})"
+
+
+class HoldForOperator(SennitError):
+    """Raise it (or raise from it) to have the flow held, intact, until an operator decides."""
+
+
+class Diverged(SennitError):
+    """A replayed operation does not match its recorded event; the code before it has changed."""
+
+    def __init__(self, place: str, recorded: str, asked: str, source: str = "") -> None:
+        super().__init__(place, recorded, asked, source)
+        self.place = place
+        self.recorded = recorded
+        self.asked = asked
+        self.source = source
+
+    def __str__(self) -> str:
+        where = f" ({self.source})" if self.source else ""
+        return (
+            f"at {self.place}{where} the journal has {self.recorded}, "
+            f"but the code asks for {self.asked}. "
+            "Restore the code that ran before, then retry the flow"
+        )
+
+
+class UndecodableEvent(SennitError):
+    """An event of the journal can't be read: its type is not installed, or has changed too much."""
+
+
+class StepInterrupted(SennitError):
+    """An at-most-once step was cut off by a crash; nobody knows whether it took effect."""
+
+
+class SessionError(SennitError):
+    """A session was used in a way, or got a message, that it can't have."""
+
+
+class SessionClosed(SessionError):
+    """This side has closed the session."""
+
+
+class SessionNotOpen(SessionError):
+    """The session was not used yet, or the peer has not accepted it."""
+
+
+class UnexpectedMessage(SessionError):
+    """The peer sent a value of another type than the one asked for. The message is consumed."""
+
+    def __init__(self, expected: str, got: str, where: str = "") -> None:
+        super().__init__(expected, got, where)
+        self.expected = expected
+        self.got = got
+        self.where = where
+
+    def __str__(self) -> str:
+        where = f" {self.where}" if self.where else ""
+        return f"expected {self.expected}, got {self.got}{where}"
+
+
+class BadMessage(SessionError):
+    """Bytes that are no value of a registered type. The message is consumed."""
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(reason, where)
+        self.reason = reason
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.where}".rstrip()
+
+
+class UnserialisableMessage(SessionError):
+    """A value that can't be encoded; nothing was sent. ``path`` leads to the field."""
+
+    def __init__(self, path: str, type_name: str) -> None:
+        super().__init__(path, type_name)
+        self.path = path
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is a {self.type_name}, which can't be encoded; "
+            "mark its class with @message or use builtin types"
+        )
+
+
+class ProtocolViolation(SessionError):
+    """A message out of turn."""
+
+
+class SignatureInvalid(SennitError):
+    """A signature does not fit its key and content."""
+
+
+class MisuseError(SennitError):
+    """Our caller is wrong; raised at once in the caller's face."""
+
+
+class NotInFlow(MisuseError):
+    """An operation of a flow was called outside of one."""
+
+
+class InFlow(MisuseError):
+    """Something that blocks a whole greenlet on other flows was called inside a flow."""
+
+
+class UnknownFlow(MisuseError):
+    """No such flow, by name or by id, on this node."""
+
+
+class UnknownParty(MisuseError):
+    """The network directory does not list this party."""
+
+
+class PermissionDenied(MisuseError):
+    """The user may not do this."""
+
+
+class ClientIdInvalid(MisuseError):
+    """A client id is empty or too long."""
+
+
+class NodeStopped(MisuseError):
+    """The node is stopping or stopped."""
+
+
+class ConfigurationError(MisuseError):
+    """A configuration, key or certificate file can't be used."""
+
+    def __init__(self, where: str, what: str, do: str) -> None:
+        super().__init__(where, what, do)
+        self.where = where
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.do}"
+
+
+class StoreError(SennitError):
+    """Something about the node's store."""
+
+
+class KeyPresentError(StoreError):
+    """A batch demanded that a key be absent, and it exists. Nothing of the batch was taken."""
+
+    def __init__(self, space: str, key: bytes) -> None:
+        super().__init__(space, key)
+        self.space = space
+        self.key = key
+
+
+class StoreUnusable(StoreError):
+    """The database is torn, foreign, too new or in use; refused before anything was written."""
+
+
+class FlowUnwound(BaseException):
+    """Takes a flow's greenlet down (eviction, kill, shutdown). Never catch it in a flow."""

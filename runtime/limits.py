@@ -1,0 +1,49 @@
+"""Every bound of the runtime, each with its unit and its reason."""
+
+from typing import Final
+
+MIB: Final = 1024 * 1024
+
+# One payload. Larger things travel as attachments, in chunks.
+MESSAGE_BYTES_MAX: Final = 10 * MIB
+
+# One frame on a link carries many envelopes; it stays small enough not to delay the ones behind it.
+FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
+FRAME_BYTES_TARGET: Final = 256 * 1024
+FRAME_ENVELOPES_MAX: Final = 4_096
+
+# A peer that opens sessions without end must not exhaust us.
+SESSIONS_PER_PEER_MAX: Final = 100_000
+
+# Arrived but not yet read by the flow. Beyond it, we don't acknowledge, so the peer keeps its copy.
+UNREAD_BYTES_PER_SESSION_MAX: Final = 64 * MIB
+
+# Held for a gap in the numbers of one session; the peer sends again what we drop.
+GAP_ENVELOPES_MAX: Final = 1_024
+
+# A session that ended answers late messages for this long.
+TOMBSTONE_MS: Final = 24 * 60 * 60 * 1000
+
+# Sent, not acknowledged: send again after this, doubling to the maximum.
+RESEND_MS_FIRST: Final = 500
+RESEND_MS_MAX: Final = 30_000
+
+# One turn of the engine; then other greenlets of the process have theirs.
+TURN_MS_MAX: Final = 5
+
+CLIENT_ID_CHARACTERS_MAX: Final = 512
+
+# Replay time grows with the journal.
+JOURNAL_EVENTS_MAX: Final = 1_000_000
+
+# Arguments and messages up to this size stand in the journal as they are; of larger ones, a digest.
+FINGERPRINT_BYTES_INLINE_MAX: Final = 32
+
+# Back-off of the hospital: doubles from the first to the maximum, with jitter.
+RETRY_MS_FIRST: Final = 1_000
+RETRY_MS_MAX: Final = 120_000
+
+assert FRAME_BYTES_TARGET < FRAME_BYTES_MAX
+assert MESSAGE_BYTES_MAX < UNREAD_BYTES_PER_SESSION_MAX
+assert RESEND_MS_FIRST < RESEND_MS_MAX
+assert RETRY_MS_FIRST < RETRY_MS_MAX

@@ -1,0 +1,141 @@
+"""The outside world as Protocols: the only way from the engine to disk, network, time and chance.
+
+Each promise is checked by `runtime.testing.conformance` for every adapter, real or fake.
+Nothing above the store may assume that it is the only process; nothing here blocks the loop.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import greenlet
+
+from runtime.ids import PeerName
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A named ordered map of byte keys to byte values inside a store.
+
+    In a ``write_once`` space a key is put at most once, deleted at most once and never used again;
+    a store may use that to forget the key altogether when both happen soon after another.
+    """
+
+    name: str
+    write_once: bool = False
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Writes that become durable together or not at all. The last write to a key wins."""
+
+    writes: dict[Space, dict[bytes, bytes | None]] = field(default_factory=dict)
+    absent: list[tuple[Space, bytes]] = field(default_factory=list)
+
+    def put(self, space: Space, key: bytes, value: bytes) -> None:
+        """Write ``value``; an earlier one is replaced."""
+        self.writes.setdefault(space, {})[key] = value
+
+    def delete(self, space: Space, key: bytes) -> None:
+        """Remove ``key``; it is no error if it does not exist."""
+        self.writes.setdefault(space, {})[key] = None
+
+    def require_absent(self, space: Space, key: bytes) -> None:
+        """Refuse the whole batch if ``key`` exists in what was submitted before."""
+        self.absent.append((space, key))
+
+    def __bool__(self) -> bool:
+        return any(self.writes.values())
+
+
+KEY_BYTES_MAX: Final = 500
+"""LMDB is built with 511; a little less is left for an adapter's own prefix."""
+
+
+class Store(Protocol):
+    """Ordered maps of byte keys, written by atomic batches."""
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """Return the value as of all batches submitted so far, durable or not."""
+
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs with ``start <= key < end`` (``None``: to the last) in order of the keys.
+
+        It sees all batches submitted before the call, and is not disturbed by later ones.
+        """
+
+    def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
+        """Take ``batch``; call ``on_durable`` from the loop once it will survive a crash.
+
+        Batches become durable in the order of their submission. Raises `KeyPresentError` (and
+        takes nothing) if a key that must be absent exists; a key longer than `KEY_BYTES_MAX` is a
+        ValueError. A passing failure of the device is retried for ever and reported as an alarm.
+        The caller must not change the batch afterwards.
+        """
+
+    def close(self) -> None:
+        """Wait until everything submitted is durable (its callbacks may be dropped), and let go."""
+
+
+class Receiver(Protocol):
+    """What a transport calls, from the loop, never from inside `Transport.send`."""
+
+    def frame_arrived(self, peer: PeerName, envelopes: list[bytes]) -> None:
+        """Take envelopes that ``peer``, authenticated by the link, has sent."""
+
+    def peer_reachable(self, peer: PeerName) -> None:
+        """Learn that a link to ``peer`` has come up or come back; what was sent may be lost."""
+
+
+class Transport(Protocol):
+    """Links to peers. Best effort: it may lose, repeat or reorder frames, never alter them."""
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to listen and to deliver to ``receiver``."""
+
+    def send(self, peer: PeerName, envelopes: list[bytes]) -> None:
+        """Send towards ``peer``, in few frames; never blocks. Unknown or absent peers lose it."""
+
+    def close(self) -> None:
+        """Stop delivering and let go of every link."""
+
+
+class Timer(Protocol):
+    """A pending call."""
+
+    def cancel(self) -> None:
+        """Make sure that the call does not happen (any more)."""
+
+
+class Loop(Protocol):
+    """The event loop that flows live on. `hub` is the greenlet to switch to when a flow waits."""
+
+    @property
+    def hub(self) -> greenlet.greenlet:
+        """Return the greenlet that runs the loop."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call once, from the hub, in a later turn of the loop."""
+
+    def call_at(self, time_ms: int, callback: Callable[[], None]) -> Timer:
+        """Call once, from the hub, when the clock has reached ``time_ms``; soon if it has."""
+
+    def run_in_thread(self, function: Callable[[], object]) -> object:
+        """Run ``function`` in a native thread; only the calling greenlet waits for its result."""
+
+
+class Clock(Protocol):
+    """Wall time."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970 UTC."""
+
+
+class Entropy(Protocol):
+    """Chance."""
+
+    def random_bytes(self, size: int) -> bytes:
+        """Return ``size`` unpredictable bytes."""

@@ -1,0 +1,1 @@
+"""What users test their flows with: fakes, conformance suites, a simulated network."""
