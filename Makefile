@@ -1,0 +1,62 @@
+# What a developer does, each by one command. Every target first sets up what it needs in .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+SOURCES := runtime ledger samples benchmarks tests
+# An interpreter of your own: make PYTHON=/path/to/python test
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+# Two processes: the smallest machine that this is built on has two cores.
+TEST_PROCESSES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-crash check format bench clean
+
+help:  ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED)  ## Set up .venv with the pinned dependencies (all other targets do it too)
+
+demo: $(INSTALLED)  ## Four nodes trade cash for commercial paper; one of them is killed on the way
+	@$(BIN)/python -m samples.trade
+
+test: check  ## Everything that a change must pass: check, then all tests but the long crash matrix
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+test-crash: $(INSTALLED)  ## The whole crash matrix: each process killed at each of its commits in turn
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m crash
+
+check: $(INSTALLED)  ## Format, lint, spelling, types, layers
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/codespell
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)  ## Put the code into its one format, and mend what can be mended
+	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
+	@$(BIN)/ruff format $(SOURCES)
+
+bench: $(INSTALLED)  ## Measure; the figures go to standard output as a table
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove .venv and everything that was generated
+	@rm -rf $(VENV) .demo build dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache *.egg-info
+	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null \
+		|| { echo "No Python found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is `"$(PYTHON)" -V 2>&1`; Sennit needs Python 3.11 or newer." \
+			"Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (once; about a minute)"
+	@"$(PYTHON)" -m venv $(VENV) \
+		|| { echo "Can't make a virtual environment; on Debian and Ubuntu: apt install python3.11-venv"; \
+			rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		-c constraints.txt -e '.[dev]' > $(VENV)/install.log 2>&1 \
+		|| { cat $(VENV)/install.log; \
+			echo "The dependencies could not be installed; the reason stands above."; exit 1; }
+	@touch $@
