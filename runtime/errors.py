@@ -15,9 +15,11 @@ SennitError
 │   ├── UnexpectedMessage   BadMessage
 │   └── UnserialisableMessage   ProtocolViolation
 ├── SignatureInvalid          a signature does not fit its key and content
+├── CertificateInvalid        a certificate of a chain does not prove what it is shown for
 ├── MisuseError               our caller is wrong; raised at once, never held
 │   ├── NotInFlow   InFlow   UnknownFlow   UnknownParty
 │   ├── PermissionDenied   ClientIdInvalid   NodeStopped
+│   ├── NameInvalid (also ValueError)   KeyInvalid (also ValueError)
 │   └── ConfigurationError
 └── StoreError
     ├── KeyPresentError       a batch demanded "absent" and the key exists
@@ -187,6 +189,18 @@ class SignatureInvalid(SennitError):
     """A signature does not fit its key and content."""
 
 
+class CertificateInvalid(SennitError):
+    """A certificate does not prove what it is shown for; ``which`` is its place in the chain."""
+
+    def __init__(self, which: str, what: str) -> None:
+        super().__init__(which, what)
+        self.which = which
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.which} {self.what}"
+
+
 class MisuseError(SennitError):
     """Our caller is wrong; raised at once in the caller's face."""
 
@@ -217,6 +231,23 @@ class ClientIdInvalid(MisuseError):
 
 class NodeStopped(MisuseError):
     """The node is stopping or stopped."""
+
+
+class NameInvalid(MisuseError, ValueError):
+    """A text is no legal name. A ValueError too, so that a decoder refuses the message."""
+
+    def __init__(self, attribute: str, what: str, do: str) -> None:
+        super().__init__(attribute, what, do)
+        self.attribute = attribute
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.attribute} {self.what}. {self.do}"
+
+
+class KeyInvalid(MisuseError, ValueError):
+    """Bytes are no key, or not of this scheme, or the password does not open them."""
 
 
 class ConfigurationError(MisuseError):
