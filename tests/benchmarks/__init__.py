@@ -1,0 +1,1 @@
+"""Benchmarks, small: that they run and print what they promise."""
