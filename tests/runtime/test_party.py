@@ -27,7 +27,7 @@ def test_parties_are_values() -> None:
 
 @pytest.mark.parametrize("party", [Party(NAME, KEY), AnonymousParty(KEY)])
 def test_either_kind_of_party_survives_the_codec(party: AbstractParty) -> None:
-    assert decode(encode(party), Party | AnonymousParty) == party  # type: ignore[arg-type]
+    assert decode(encode(party), Party | AnonymousParty) == party
 
 
 def test_a_name_that_is_not_canonical_is_refused() -> None:
