@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from runtime.codec import message
 from runtime.errors import MisuseError
 
 StepStatus = Literal["done", "current", "waiting", "failed"]
@@ -49,7 +48,7 @@ class ProgressEnded(MisuseError):
         )
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class ProgressRow:
     """One line of a drawn tree. ``depth`` counts from 0."""
 
