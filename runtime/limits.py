@@ -43,7 +43,21 @@ FINGERPRINT_BYTES_INLINE_MAX: Final = 32
 RETRY_MS_FIRST: Final = 1_000
 RETRY_MS_MAX: Final = 120_000
 
+# A certificate of ours takes 500 to 800 bytes; anything much larger is not one.
+CERTIFICATE_BYTES_MAX: Final = 4_096
+CERTIFICATES_PER_CHAIN_MAX: Final = 3
+
+# What one node tells the network of itself, and how many nodes a directory keeps in memory.
+NODE_ADDRESSES_MAX: Final = 8
+NODE_INFO_BYTES_MAX: Final = 32 * 1024
+NETWORK_NODES_MAX: Final = 10_000
+NETWORK_PARAMETERS_BYTES_MAX: Final = 256 * 1024
+
+# An unknown name or key makes the directory look at its files again, but not more often than this.
+DIRECTORY_REFRESH_MS_MIN: Final = 1_000
+
 assert FRAME_BYTES_TARGET < FRAME_BYTES_MAX
 assert MESSAGE_BYTES_MAX < UNREAD_BYTES_PER_SESSION_MAX
 assert RESEND_MS_FIRST < RESEND_MS_MAX
 assert RETRY_MS_FIRST < RETRY_MS_MAX
+assert CERTIFICATE_BYTES_MAX * CERTIFICATES_PER_CHAIN_MAX < NODE_INFO_BYTES_MAX

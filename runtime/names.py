@@ -8,6 +8,7 @@ Only Latin letters are, because letters of other scripts may look the same and b
 """
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -66,13 +67,17 @@ class X500Name:
     state: str | None = None
 
     def __post_init__(self) -> None:
-        for attribute, value in self._attributes():
+        for attribute, value in self.attributes().items():
             _check(attribute, value)
 
     @classmethod
     def parse(cls, text: str) -> "X500Name":
         """Read a name with its attributes in any order and spacing; raises `NameInvalid`."""
-        values = _split(text)
+        return cls.from_attributes(_split(text))
+
+    @classmethod
+    def from_attributes(cls, values: Mapping[str, str]) -> "X500Name":
+        """Make a name of values by their keys (O, L, C, ...); raises `NameInvalid`."""
         for attribute in _REQUIRED:
             if attribute not in values:
                 raise NameInvalid(attribute, "is missing", f"Add {_example(attribute)}")
@@ -85,13 +90,13 @@ class X500Name:
             state=values.get("ST"),
         )
 
-    def __str__(self) -> str:
-        return ",".join(f"{attribute}={value}" for attribute, value in self._attributes())
-
-    def _attributes(self) -> list[tuple[str, str]]:
-        """Return the attributes that the name has, in canonical order."""
+    def attributes(self) -> dict[str, str]:
+        """Return the values that the name has, by their keys, in canonical order."""
         pairs = ((attribute, getattr(self, field)) for attribute, field in _FIELDS.items())
-        return [(attribute, value) for attribute, value in pairs if value is not None]
+        return {attribute: value for attribute, value in pairs if value is not None}
+
+    def __str__(self) -> str:
+        return ",".join(f"{attribute}={value}" for attribute, value in self.attributes().items())
 
 
 @lru_cache(maxsize=4_096)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from runtime.codec import message
 from runtime.errors import MisuseError
 
 StepStatus = Literal["done", "current", "waiting", "failed"]
@@ -48,7 +49,7 @@ class ProgressEnded(MisuseError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class ProgressRow:
     """One line of a drawn tree. ``depth`` counts from 0."""
 

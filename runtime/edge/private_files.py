@@ -1,0 +1,86 @@
+"""Files and directories that only their owner may read.
+
+A file is written under another name with mode 0600, synced and renamed, so that a reader sees the
+old one or the new one whole. Reading refuses, with the command that repairs it, what the group or
+the world may read or write.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import ConfigurationError
+
+FILE_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o700
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_private_directory(path: Path) -> None:
+    """Make the directory, with its parents, readable by its owner only."""
+    path.mkdir(parents=True, exist_ok=True)
+    # The mode of mkdir is masked by the umask, and an existing directory keeps its own.
+    path.chmod(DIRECTORY_MODE)
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write or replace the file, readable by its owner only, and make it durable."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, FILE_MODE)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def read_private_file(path: Path, *, bytes_max: int) -> bytes:
+    """Return the content; raises `ConfigurationError` if others may read it, or it can't be read.
+
+    The mode is that of the very file that is read, not of one that was put there in between.
+    """
+    try:
+        # A named pipe must not hang us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigurationError(str(path), "is not a file", "Name the file itself")
+        _check_mode(path, mode, FILE_MODE)
+        content = os.read(descriptor, bytes_max + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > bytes_max:
+        what = f"is larger than {bytes_max} bytes"
+        raise ConfigurationError(str(path), what, "Restore the file that was here before")
+    return content
+
+
+def check_private_directory(path: Path) -> None:
+    """Raise `ConfigurationError` if others may look into the directory, or there is none."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISDIR(mode):
+        raise ConfigurationError(str(path), "is not a directory", "Name the directory itself")
+    _check_mode(path, mode, DIRECTORY_MODE)
+
+
+def unreadable(path: Path, error: OSError) -> ConfigurationError:
+    """Return what to raise for a file that the system does not let us read."""
+    reason = (error.strerror or type(error).__name__).lower()
+    do = "Check the path, or restore the file"
+    return ConfigurationError(str(path), f"can't be read ({reason})", do)
+
+
+def _check_mode(path: Path, mode: int, wanted: int) -> None:
+    if mode & _OTHERS:
+        what = f"is open to other users (mode {stat.S_IMODE(mode):04o})"
+        raise ConfigurationError(str(path), what, f"Run: chmod {wanted:03o} {path}")

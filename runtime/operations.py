@@ -1,0 +1,213 @@
+"""What a running node offers to those who look after it: the RPC, the command line, a console.
+
+Every method is called from a greenlet of the node's own loop. What may wait says so, and holds up
+only the calling greenlet. Errors are those of `runtime.errors`, with text for the person who asked.
+Values here cross the wire: fields may be added with a default, never renamed or removed.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from runtime.codec import Packed, message
+from runtime.errors import MisuseError
+from runtime.ids import FlowId, UserName
+from runtime.progress_tree import ProgressRow
+
+STATUSES: Final = ("running", "waiting", "held", "completed", "failed", "killed")
+"""An older command must be able to show the status of a newer node, so on the wire it is text."""
+
+ENDED: Final = frozenset({"completed", "failed", "killed"})
+
+# One answer stays small; whoever wants more asks for the next page.
+FLOWS_LIMIT_MAX: Final = 1_000
+JOURNAL_LIMIT_MAX: Final = 1_000
+
+
+class BadArguments(MisuseError):
+    """The arguments for a flow do not fit its signature; nothing was started."""
+
+
+@message(name="node.Arguments")
+class Arguments:
+    """What to call a flow with: each is text, read by the flow's signature, or a packed value."""
+
+    positional: list[str | Packed] = []
+    named: dict[str, str | Packed] = {}
+
+
+@message(name="node.FlowFilter")
+class FlowFilter:
+    """Which flows to list: newest first, at most ``limit``. ``name`` is a pattern: ``*.buy``."""
+
+    name: str | None = None
+    statuses: list[str] = []
+    user: str | None = None
+    since_ms: int | None = None
+    limit: int = 100
+
+
+@message(name="node.FlowRow")
+class FlowRow:
+    """One flow in a list."""
+
+    id: str
+    name: str
+    version: int
+    status: str
+    started_ms: int
+    ended_ms: int | None = None
+    user: str = ""
+    client_id: str | None = None
+    waits_for: str = ""
+    error: str = ""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it will never run again."""
+        return self.status in ENDED
+
+
+@message(name="node.Wait")
+class Wait:
+    """Why a flow is not running: what it asked for, of whom, since when, what would wake it."""
+
+    what: str
+    since_ms: int
+    whom: str = ""
+    place: str = ""
+    woken_by: str = ""
+
+
+@message(name="node.SessionRow")
+class SessionRow:
+    """One session of a flow."""
+
+    id: str
+    peer: str
+    state: str
+    protocol: str = ""
+    sent: int = 0
+    received: int = 0
+    unacknowledged: int = 0
+
+
+@message(name="node.FlowResult")
+class FlowResult:
+    """What a flow returned, and how it reads for a person without the classes of the flow."""
+
+    value: Packed
+    text: str
+
+
+@message(name="node.FlowDetail")
+class FlowDetail:
+    """All that is known of one flow. Of many sessions, the first hundred."""
+
+    row: FlowRow
+    wait: Wait | None = None
+    sessions: list[SessionRow] = []
+    sessions_total: int = 0
+    progress: list[ProgressRow] = []
+    error: str = ""
+    error_id: str | None = None
+    result: FlowResult | None = None
+    events: int = 0
+
+
+@message(name="node.JournalRow")
+class JournalRow:
+    """One event of a flow's journal. ``value`` is text, shortened."""
+
+    index: int
+    time_ms: int
+    kind: str
+    place: str = ""
+    peer: str = ""
+    size: int = 0
+    value: str = ""
+
+
+@message(name="node.FlowKind")
+class FlowKind:
+    """A flow that can be started: ``(buyer: Party, price: int) -> str`` and its docstring."""
+
+    name: str
+    version: int = 1
+    signature: str = "()"
+    doc: str = ""
+
+
+@message(name="node.NodeInfo")
+class NodeInfo:
+    """Who this node is and how it does."""
+
+    name: str
+    identity: str
+    addresses: list[str] = []
+    rpc_address: str = ""
+    version: str = ""
+    started_ms: int = 0
+    uptime_ms: int = 0
+    commits: int = 0
+    flows_live: int = 0
+    flows_held: int = 0
+    is_draining: bool = False
+
+
+class FlowWatch(Protocol):
+    """Someone is watching one flow."""
+
+    def detail(self) -> FlowDetail:
+        """Return the flow as it is now; also after its end, as long as the watch is open."""
+
+    def close(self) -> None:
+        """Stop calling back. Idempotent."""
+
+
+class NodeOperations(Protocol):
+    """What a running node can be asked to do."""
+
+    def start_flow(
+        self, user: UserName, flow_name: str, arguments: Arguments, client_id: str | None
+    ) -> FlowId:
+        """Start a flow and return once its start is durable; may wait.
+
+        The same user and client id give the same flow, and then the arguments are ignored.
+        Raises `UnknownFlow`, `BadArguments`, `UnknownParty`, `ClientIdInvalid`, `NodeStopped`.
+        """
+
+    def flow_names(self) -> list[FlowKind]:
+        """Return what can be started, by name."""
+
+    def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
+        """Return flows that live or left a result, newest first."""
+
+    def flow(self, flow_id: FlowId) -> FlowDetail:
+        """Return all about one flow, or raise `UnknownFlow`."""
+
+    def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
+        """Wait for the end; return what the flow returned or raise what it raised.
+
+        Raises TimeoutError when the time is over, which means nothing to the flow.
+        """
+
+    def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:
+        """Return up to ``limit`` events from index ``start`` on; an empty list is the end."""
+
+    def watch(self, flow_id: FlowId, changed: Callable[[], None]) -> FlowWatch:
+        """Call ``changed``, which never waits, whenever `FlowWatch.detail` would be different."""
+
+    def retry(self, flow_id: FlowId) -> None:
+        """Run a held flow again from its journal."""
+
+    def kill(self, flow_id: FlowId) -> bool:
+        """End a flow and tell its peers; ``False`` if it had ended before. May wait."""
+
+    def drain(self, *, is_on: bool) -> None:
+        """Take no new flows (``is_on``), or take them again; those that live go on."""
+
+    def stop(self) -> None:
+        """Begin to stop the node, and return at once."""
+
+    def info(self) -> NodeInfo:
+        """Return who this node is and how it does."""

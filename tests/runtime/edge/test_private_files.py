@@ -1,0 +1,94 @@
+"""Private files: real modes, checked on the very file that is read."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from runtime.edge.private_files import (
+    check_private_directory,
+    make_private_directory,
+    read_private_file,
+    write_private_file,
+)
+from runtime.errors import ConfigurationError
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_private_file_is_readable_by_its_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "private" / "secret"
+
+    before = os.umask(0)
+    try:
+        make_private_directory(path.parent)
+        write_private_file(path, b"content")
+    finally:
+        os.umask(before)
+
+    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+    assert read_private_file(path, bytes_max=7) == b"content"
+    check_private_directory(path.parent)
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.with_name("secret.new").write_bytes(b"left by a crash")
+    write_private_file(path, b"one")
+
+    write_private_file(path, b"two")
+
+    assert read_private_file(path, bytes_max=100) == b"two"
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o601, 0o666])
+def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(
+    tmp_path: Path, bits: int
+) -> None:
+    path = tmp_path / "secret"
+    write_private_file(path, b"content")
+    path.chmod(bits)
+
+    with pytest.raises(ConfigurationError) as caught:
+        read_private_file(path, bytes_max=100)
+
+    assert caught.value.where == str(path)
+    assert caught.value.what == f"is open to other users (mode {bits:04o})"
+    assert caught.value.do == f"Run: chmod 600 {path}"
+
+
+def test_a_directory_open_to_others_is_refused_with_the_command_that_closes_it(
+    tmp_path: Path,
+) -> None:
+    tmp_path.chmod(0o750)
+
+    with pytest.raises(ConfigurationError, match=f"Run: chmod 700 {tmp_path}"):
+        check_private_directory(tmp_path)
+
+
+def test_what_is_missing_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "file", tmp_path / "pipe"
+    write_private_file(file, b"content")
+    os.mkfifo(pipe, 0o600)
+
+    for path, words in [
+        (tmp_path / "none", "no such file"),
+        (pipe, "is not a file"),
+        (tmp_path, "is not a file"),
+    ]:
+        with pytest.raises(ConfigurationError, match=words):
+            read_private_file(path, bytes_max=100)
+    for path, words in [(tmp_path / "none", "no such file"), (file, "is not a directory")]:
+        with pytest.raises(ConfigurationError, match=words):
+            check_private_directory(path)
+
+
+def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:
+    write_private_file(tmp_path / "secret", b"content")
+
+    with pytest.raises(ConfigurationError, match="is larger than 6 bytes"):
+        read_private_file(tmp_path / "secret", bytes_max=6)
