@@ -1,0 +1,131 @@
+"""The listening half of all links: a ROUTER that receives, and never sends.
+
+ZeroMQ's message is ``routing id | frame``. Whatever else arrives, or a frame that is malformed, is
+dropped and counted, and the log names the peer. Bounds hold before anything is decoded: ZeroMQ
+closes the connection of a peer that announces more than FRAME_BYTES_MAX (the peer may come back),
+and stops reading from one that has RECEIVE_FRAMES_MAX frames waiting here.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final, cast
+
+import zmq
+
+from runtime.edge.zmq_auth import (
+    HANDSHAKE_MS_MAX,
+    USER_ID,
+    ZAP_DOMAIN,
+    CurveKeys,
+    PeerBook,
+    ZapHandler,
+)
+from runtime.edge.zmq_stats import SeldomLog, TransportStats
+from runtime.edge.zmq_watch import EventWatch, SocketWatch
+from runtime.errors import ConfigurationError
+from runtime.frames import MalformedFrame, unpack
+from runtime.ids import PeerName
+from runtime.limits import FRAME_BYTES_MAX
+
+# Frames of one connection that wait for us. A frame may have ten megabytes, but those of an honest
+# peer rarely have more than FRAME_BYTES_TARGET.
+RECEIVE_FRAMES_MAX: Final = 64
+
+# Connections accepted by the kernel and not yet by ZeroMQ; a whole network may come back at once.
+ACCEPT_BACKLOG_MAX: Final = 1_024
+
+_EVENTS: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+log = logging.getLogger(__name__)
+
+
+class Inbound:
+    """Receive from every peer. ``on_frame`` gets the peer, its connection and the envelopes."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        *,
+        bind: str,
+        keys: CurveKeys,
+        peers: PeerBook,
+        stats: TransportStats,
+        on_frame: Callable[[PeerName, bytes, list[bytes]], None],
+    ) -> None:
+        """Listen at ``bind``; raises `ConfigurationError` and leaves nothing behind."""
+        self._peers = peers
+        self._stats = stats
+        self._on_frame = on_frame
+        self._log = SeldomLog(log)
+        self._zap = ZapHandler(context, peers, stats)
+        self._router = context.socket(zmq.ROUTER)
+        try:
+            _configure(self._router, keys, bind)
+            self._router.bind(bind)
+        except zmq.ZMQError as error:
+            self._router.close(linger=0)
+            self._zap.close()
+            raise ConfigurationError(
+                bind,
+                f"can't listen here: {error}",
+                "Choose an address and port of this machine that no other process listens at, "
+                "and keys as curve_keypair() makes them",
+            ) from error
+        self.endpoint: Final = cast(bytes, self._router.last_endpoint).decode()
+        self._events = EventWatch(self._router, _EVENTS, self._note_broken)
+        self._watch = SocketWatch(self._router, self._take)
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        self._watch.close()
+        self._events.close()
+        self._router.close(linger=0)
+        self._zap.close()
+
+    def _take(self) -> bool:
+        try:
+            parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        # The handler put it there: no connection comes to be without one.
+        key = str(parts[0].get(USER_ID)).encode()
+        peer = self._peers.peer_of(key)
+        if peer is None:
+            self._stats.frames_unknown += 1
+            return True
+        try:
+            envelopes = self._unpack(parts)
+        except MalformedFrame as error:
+            self._stats.frames_malformed += 1
+            self._log.warn(peer, f"frame from {peer} dropped: {error}")
+            return True
+        self._stats.frames_in += 1
+        self._stats.envelopes_in += len(envelopes)
+        self._stats.bytes_in += len(parts[1])
+        self._on_frame(peer, parts[0].bytes, envelopes)
+        return True
+
+    def _unpack(self, parts: list[zmq.Frame]) -> list[bytes]:
+        if len(parts) != 2:
+            raise MalformedFrame(f"{len(parts) - 1} parts instead of one")
+        return unpack(parts[1].buffer)
+
+    def _note_broken(self, event: zmq.Event) -> None:
+        self._stats.handshakes_broken += 1
+        self._log.warn(
+            "broken handshake",
+            f"a connection to {self.endpoint} was no proper CURVE handshake ({event.name}): "
+            "whoever it was speaks no CURVE, means another node or gave up",
+        )
+
+
+def _configure(socket: zmq.Socket[bytes], keys: CurveKeys, bind: str) -> None:
+    socket.curve_server = True
+    socket.curve_publickey = keys.public_key
+    socket.curve_secretkey = keys.secret_key
+    socket.zap_domain = ZAP_DOMAIN
+    socket.ipv6 = "[" in bind
+    socket.backlog = ACCEPT_BACKLOG_MAX
+    socket.handshake_ivl = HANDSHAKE_MS_MAX
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.rcvhwm = RECEIVE_FRAMES_MAX
