@@ -1,12 +1,10 @@
 """Value <-> bytes: typed, canonical MessagePack, and nothing pickled.
 
 A value on its way is a `Packed`: the array ``[type, body]``. ``type`` is the wire name of a
-message class or registered enum, or one of the builtin kinds of `BUILTIN_KINDS`; ``body`` is the
-value in MessagePack:
+message class or registered enum, or the kind of a builtin value; ``body`` is MessagePack:
 
   None bool int float str bytes     as MessagePack has them
-  int beyond 64 bits                the decimal digits, as str
-  datetime with a time zone         the timestamp extension; it arrives in UTC
+  datetime with a time zone         the timestamp extension (-1); it arrives in UTC
   datetime without, date, time      ISO 8601, as str; timedelta as ISO 8601 duration
   Decimal, UUID                     str
   list, tuple, set, frozenset       array; a set is sorted
@@ -14,54 +12,45 @@ value in MessagePack:
   message                           map: "$" is the wire name, then the fields by name
   enum                              the value of its member
 
-The same value gives the same bytes in every process. Off the wire come only builtin values and
-registered classes, checked against the type that the receiver asks for.
+This is the *typed form*: only its type tells a Decimal from a str. Parts that have no declared
+type (those of a bare list or dict), and ints beyond 64 bits, are written as `runtime.value_tree`
+describes. The same value gives the same bytes in every process.
+
+Off the wire come only builtin values and registered classes, checked against the type that the
+receiver asks for. A message may gain fields with defaults and lose fields; fields that are not
+known are ignored. Where a message class is asked for, its registered subclasses are welcome; for
+the field of a message that holds, too, only as far as the field's union names them.
 """
 
-import datetime
-import decimal
 import enum
 import hashlib
 import inspect
-import types
-import typing
-import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
 
+from runtime.decoding import (
+    TAG_BYTES,
+    Plan,
+    decode_plain,
+    decoder_of_kind,
+    subclass_in,
+    typed_decoder,
+)
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
 from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.message_class import class_named, message_class, message_enum, name_of
+from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, type_text
+from runtime.value_tree import describing_tree, plumbing_structs, typed_tree
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
-BUILTIN_KINDS: Final[dict[type, str]] = {
-    type(None): "None",
-    bool: "bool",
-    int: "int",
-    float: "float",
-    str: "str",
-    bytes: "bytes",
-    list: "list",
-    tuple: "tuple",
-    dict: "dict",
-    set: "set",
-    frozenset: "frozenset",
-    datetime.datetime: "datetime",
-    datetime.date: "date",
-    datetime.time: "time",
-    datetime.timedelta: "timedelta",
-    decimal.Decimal: "Decimal",
-    uuid.UUID: "UUID",
-}
-_BUILTIN_BY_KIND: Final[dict[str, type]] = {kind: cls for cls, kind in BUILTIN_KINDS.items()}
+_TEXT_CHARACTERS_MAX: Final = 500
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_kinds: dict[type, str] = dict(BUILTIN_KINDS)
-_decoders: dict[object, msgspec.msgpack.Decoder[Any]] = {}
+_encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode_in_order: Final = msgspec.msgpack.Encoder().encode
 
 
 class Packed(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -69,6 +58,16 @@ class Packed(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     type: str
     body: bytes
+
+
+plumbing_structs.add(Packed)
+
+# Types whose values the encoder writes without loss in the typed form; grows as types are seen.
+_kind_by_type: Final[dict[type, str]] = {
+    cls: kind for cls, kind in BUILTIN_KINDS.items() if cls not in CONTAINERS
+}
+_open_messages: Final[dict[type, str]] = {}
+_plans: Final[dict[object, Plan]] = {}
 
 
 @overload
@@ -95,7 +94,7 @@ def wire_name(cls: type) -> str:
     """Return the name of a message class, registered enum or builtin on the wire."""
     name = name_of(cls) or BUILTIN_KINDS.get(cls)
     if name is None:
-        raise MisuseError(f"{cls.__module__}.{cls.__qualname__} is no message; mark it @message")
+        raise MisuseError(f"{type_text(cls)} is no message; mark the class with @message")
     return name
 
 
@@ -104,15 +103,27 @@ def registered(name: str) -> type | None:
     return class_named(name)
 
 
-def pack(value: object) -> Packed:
-    """Return ``value`` with the name of its type; raises `UnserialisableMessage`."""
-    kind = _kinds.get(type(value))
-    if kind is None:
-        kind = name_of(type(value))
-        if kind is None:
-            raise UnserialisableMessage(type(value).__name__, _type_text(type(value)))
-        _kinds[type(value)] = kind
-    return Packed(kind, encode(value))
+def replaced(value: T, **changes: object) -> T:
+    """Return a copy of a message with some fields changed."""
+    return cast(T, msgspec.structs.replace(cast(msgspec.Struct, value), **changes))
+
+
+def pack(value: object, *, keep_order: bool = False) -> Packed:
+    """Return ``value`` with the name of its type; raises `UnserialisableMessage`.
+
+    ``keep_order`` leaves dicts in the order they have; the bytes are then not canonical.
+    """
+    cls = type(value)
+    kind = _kind_by_type.get(cls)
+    if kind is None or keep_order:
+        return _pack_carefully(value, keep_order)
+    try:
+        body = _encode_sorted(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        body = _body_carefully(value, cls.__qualname__, keep_order)
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise _too_large(cls, body)
+    return Packed(kind, body)
 
 
 @overload
@@ -120,45 +131,43 @@ def unpack(packed: Packed, expected: type[T]) -> T: ...
 @overload
 def unpack(packed: Packed, expected: object) -> Any: ...
 def unpack(packed: Packed, expected: object) -> object:
-    """Return the value as ``expected``, which may be a message class, a builtin, or a union.
+    """Return the value as ``expected``: a message class, a builtin, a generic of them, a union.
 
     Raises `UnexpectedMessage` if it is of another type, `BadMessage` if it is of none.
     """
-    if expected is Any or expected is object:
-        return unpack_any(packed)
-    cls = class_named(packed.type) or _BUILTIN_BY_KIND.get(packed.type)
-    if cls is None:
-        raise BadMessage(f"no type named {packed.type[:200]!r} is registered here")
-    for member in _members(expected):
-        origin = typing.get_origin(member) or member
-        if origin is cls or (name_of(origin) and issubclass(cls, origin)):
-            target = member if origin is cls else cls
-            return _decode(packed.body, target, expected, packed.type)
-        if origin is float and cls is int:
-            return _decode(packed.body, float, expected, packed.type)
-    raise UnexpectedMessage(_type_text(expected), packed.type)
+    plan = _plans.get(expected) or _plan(expected)
+    decoder = plan.by_kind.get(packed.type) or plan.learn(packed.type)
+    try:
+        return decoder(packed.body)
+    except msgspec.ValidationError as error:
+        raise UnexpectedMessage(plan.text, packed.type, f"({error})") from error
+    # Whatever a hostile body provokes, also in a __post_init__, is the peer's fault.
+    except Exception as error:
+        raise _bad(packed.type, error) from error
 
 
 def unpack_any(packed: Packed) -> object:
     """Return the value as what it says it is; raises `BadMessage` if it is not."""
-    cls = class_named(packed.type) or _BUILTIN_BY_KIND.get(packed.type)
-    if cls is None:
-        raise BadMessage(f"no type named {packed.type[:200]!r} is registered here")
-    return decode(packed.body, cls)
-
-
-def encode(value: object) -> bytes:
-    """Return the canonical bytes of ``value``; raises `UnserialisableMessage`."""
+    decoder = decoder_of_kind(packed.type)
     try:
-        body = _encode(value)
-    except OverflowError:
-        if type(value) is int:
-            return _encode(str(value))
-        raise UnserialisableMessage(type(value).__name__, "int beyond 64 bits") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UnserialisableMessage(type(value).__name__, str(error)) from error
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise UnserialisableMessage(type(value).__name__, f"value of {len(body)} bytes")
+        return decoder(packed.body)
+    except Exception as error:
+        raise _bad(packed.type, error) from error
+
+
+def encode(value: object, *, keep_order: bool = False) -> bytes:
+    """Return the bytes of ``value`` in the typed form; raises `UnserialisableMessage`.
+
+    They are canonical unless ``keep_order`` leaves dicts in the order they have. Who decodes them
+    must know the type; `pack` is for those who don't.
+    """
+    cls = type(value)
+    if cls in _kind_by_type or cls in CONTAINERS or cls in plumbing_structs:
+        return _body(value, cls.__qualname__, keep_order)
+    _prepare(cls)
+    body = _body(value, cls.__qualname__, keep_order)
+    if cls in _open_messages:
+        _check_nothing_is_lost(value, body)
     return body
 
 
@@ -168,9 +177,15 @@ def decode(body: bytes, expected: type[T]) -> T: ...
 def decode(body: bytes, expected: object) -> Any: ...
 def decode(body: bytes, expected: object) -> object:
     """Return the value that `encode` has written, as ``expected``; raises `BadMessage`."""
-    if expected is int and body[:1] >= b"\xa0":
-        return int(_decode_bad(body, str))
-    return _decode_bad(body, expected)
+    decoder = typed_decoder(expected)
+    try:
+        return decoder(body)
+    # As in `unpack`; the body may also be of a subclass, which only its tag tells.
+    except Exception as error:
+        subclass = subclass_in(body, expected)
+        if subclass is None:
+            raise _bad(type_text(expected), error) from error
+    return decode(body, subclass)
 
 
 def fingerprint(body: bytes) -> bytes:
@@ -181,6 +196,107 @@ def fingerprint(body: bytes) -> bytes:
     if len(body) <= FINGERPRINT_BYTES_INLINE_MAX:
         return body
     return b"\xc1" + hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _plan(expected: object) -> Plan:
+    plan = _plans[expected] = Plan(expected)
+    return plan
+
+
+def _pack_carefully(value: object, keep_order: bool) -> Packed:
+    cls = type(value)
+    if cls in CONTAINERS:
+        return Packed(BUILTIN_KINDS[cls], _container_body(value, keep_order))
+    kind = BUILTIN_KINDS.get(cls) or _prepare(cls)
+    return Packed(kind, encode(value, keep_order=keep_order))
+
+
+def _prepare(cls: type) -> str:
+    """Return the wire name of ``cls`` after checking once that its values can be written."""
+    name = name_of(cls)
+    if name is None:
+        raise UnserialisableMessage(cls.__qualname__, type_text(cls))
+    known = _open_messages if is_open(cls, cls.__qualname__) else _kind_by_type
+    typed_decoder(cls)
+    known[cls] = name
+    return name
+
+
+def _body(value: object, path: str, keep_order: bool) -> bytes:
+    try:
+        body = _encode_in_order(value) if keep_order else _encode_sorted(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        body = _body_carefully(value, path, keep_order)
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise _too_large(type(value), body)
+    return body
+
+
+def _body_carefully(value: object, path: str, keep_order: bool) -> bytes:
+    tree = typed_tree(value, path, keep_order=keep_order)
+    try:
+        return _encode_in_order(tree)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnserialisableMessage(path, type_text(type(value)), str(error)) from error
+
+
+def _container_body(value: Any, keep_order: bool) -> bytes:
+    """Write a list, tuple, dict or set so that it can be read without knowing its type."""
+    cls = type(value)
+    try:
+        body = _encode_in_order(value) if keep_order else _encode_sorted(value)
+        # Equal after the round trip: nothing inside needs a type to be told what it is.
+        if TAG_BYTES in body or cls(decode_plain(body)) != value:
+            body = _described_body(value, keep_order)
+    # The careful way says what is wrong, if something is.
+    except Exception:
+        body = _described_body(value, keep_order)
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise _too_large(cls, body)
+    return body
+
+
+def _described_body(value: object, keep_order: bool) -> bytes:
+    def message_body(part: object, path: str) -> bytes:
+        _prepare(type(part))
+        return _body(part, path, keep_order)
+
+    cls = type(value)
+    tree = describing_tree(value, cls.__name__, message_body, keep_order=keep_order)
+    if isinstance(tree, msgspec.msgpack.Ext) and cls is not dict:
+        # The kind beside the body says already that it is a tuple or a set.
+        return bytes(tree.data)
+    return _encode_in_order(tree)
+
+
+def _check_nothing_is_lost(value: object, body: bytes) -> None:
+    """Refuse a message with a part of no declared type that would arrive as something else."""
+    cls = type(value)
+    arrived = typed_decoder(cls)(body)
+    if arrived == value:
+        return
+    for name in cast(msgspec.Struct, value).__struct_fields__:
+        part = getattr(value, name)
+        if part != getattr(arrived, name):
+            raise UnserialisableMessage(
+                f"{cls.__qualname__}.{name}",
+                type_text(type(part)),
+                "where no type is declared, only what MessagePack has by itself may stand; "
+                "declare the type, or make the field a Packed",
+            )
+
+
+def _too_large(cls: type, body: bytes) -> UnserialisableMessage:
+    return UnserialisableMessage(
+        cls.__qualname__,
+        f"value of {len(body):,} bytes",
+        f"at most {MESSAGE_BYTES_MAX:,} fit into a message; send large things in chunks",
+    )
+
+
+def _bad(what: str, error: Exception) -> BadMessage:
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return BadMessage(f"no valid {what}: {reason[:_TEXT_CHARACTERS_MAX]}")
 
 
 def _caller() -> str:
@@ -196,40 +312,3 @@ def _register(cls: type, name: str | None, fallback: str | None, place: str) -> 
     if fallback is not None:
         raise MisuseError(f"{cls.__qualname__} is no enum; only an enum has a fallback")
     return message_class(cls, name, place)
-
-
-def _members(expected: object) -> tuple[Any, ...]:
-    if typing.get_origin(expected) in (typing.Union, types.UnionType):
-        return typing.get_args(expected)
-    return (type(None),) if expected is None else (expected,)
-
-
-def _type_text(expected: object) -> str:
-    if isinstance(expected, type) and not typing.get_args(expected):
-        return name_of(expected) or BUILTIN_KINDS.get(expected) or expected.__qualname__
-    return str(expected)
-
-
-def _decoder(expected: object) -> msgspec.msgpack.Decoder[Any]:
-    decoder = _decoders.get(expected)
-    if decoder is None:
-        decoder = _decoders[expected] = msgspec.msgpack.Decoder(cast(Any, expected))
-    return decoder
-
-
-def _decode(body: bytes, target: object, expected: object, got: str) -> object:
-    if target is int:
-        return decode(body, int)
-    try:
-        return _decoder(target).decode(body)
-    except msgspec.ValidationError as error:
-        raise UnexpectedMessage(_type_text(expected), got, f"({error})") from error
-    except Exception as error:
-        raise BadMessage(f"{got}: {error}") from error
-
-
-def _decode_bad(body: bytes, expected: object) -> Any:
-    try:
-        return _decoder(expected).decode(body)
-    except Exception as error:
-        raise BadMessage(f"no {_type_text(expected)}: {error}") from error

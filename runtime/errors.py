@@ -169,16 +169,19 @@ class BadMessage(SessionError):
 class UnserialisableMessage(SessionError):
     """A value that can't be encoded; nothing was sent. ``path`` leads to the field."""
 
-    def __init__(self, path: str, type_name: str) -> None:
-        super().__init__(path, type_name)
+    def __init__(
+        self,
+        path: str,
+        type_name: str,
+        advice: str = "mark its class with @message or use builtin types",
+    ) -> None:
+        super().__init__(path, type_name, advice)
         self.path = path
         self.type_name = type_name
+        self.advice = advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} is a {self.type_name}, which can't be encoded; "
-            "mark its class with @message or use builtin types"
-        )
+        return f"{self.path} is a {self.type_name}, which can't be encoded; {self.advice}"
 
 
 class ProtocolViolation(SessionError):

@@ -1,0 +1,291 @@
+"""The slow, careful way between values and MessagePack, where the type on the wire is not enough.
+
+`runtime.codec` takes it when its encoder refuses a value, and for values whose parts have no
+declared type (a bare list). It finds the path to what can't be written, sorts what the encoder
+can't sort, and writes what MessagePack lacks as extensions, whose content is MessagePack again:
+
+  1 tuple        array of values
+  2 set          array of values, sorted by their bytes
+  3 frozenset    as set
+  4 int          beyond 64 bits: big-endian two's complement, no MessagePack
+  5 builtin      array [kind, value]: Decimal, UUID, date, time, timedelta, datetime without zone
+  6 enum         array [wire name, value]
+  7 dict         array of pairs, for a dict with other keys than scalars, or with the key "$"
+
+A map with the key "$" is always a message. Maps are sorted: by key if all keys are str, else by
+the bytes of the key (or keep their order, if the caller wants that).
+"""
+
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+from msgspec.msgpack import Ext
+
+from runtime.errors import UnserialisableMessage
+from runtime.message_class import TAG_FIELD, class_named, name_of
+
+# Below Python's recursion limit, so that the same value is refused at every depth of the stack.
+NESTING_MAX: Final = 100
+_PATH_CHARACTERS_MAX: Final = 200
+_INT_BYTES_MAX: Final = 64 * 1024
+
+
+class Extension(enum.IntEnum):
+    """The codes of our extensions."""
+
+    TUPLE = 1
+    SET = 2
+    FROZENSET = 3
+    INT = 4
+    BUILTIN = 5
+    ENUM = 6
+    DICT = 7
+
+
+_INT64: Final = range(-(2**63), 2**64)
+
+_BUILTINS: Final[dict[str, type]] = {
+    "Decimal": decimal.Decimal,
+    "UUID": uuid.UUID,
+    "date": datetime.date,
+    "time": datetime.time,
+    "timedelta": datetime.timedelta,
+    "datetime": datetime.datetime,
+}
+_KIND_OF_BUILTIN: Final = {cls: kind for kind, cls in _BUILTINS.items()}
+_SCALARS: Final = (type(None), bool, float, bytes)
+
+Tree = object
+"""What an encoder can write as it is: builtin values, `Ext` and `Raw`."""
+
+plumbing_structs: Final[set[type]] = set()
+"""Structs of this runtime that may stand inside messages without a name of their own."""
+
+_encode_one: Final = msgspec.msgpack.Encoder().encode
+_decode_one: Final = msgspec.msgpack.Decoder().decode
+
+
+def typed_tree(value: object, path: str, *, keep_order: bool = False, depth: int = 0) -> Tree:
+    """Return ``value`` as the typed encoder writes it; a reader must know its type.
+
+    Raises `UnserialisableMessage` with the path to what can't be written.
+    """
+
+    def inner(part: object, suffix: str) -> Tree:
+        return typed_tree(part, path + suffix, keep_order=keep_order, depth=depth + 1)
+
+    _check_depth(path, depth)
+    cls = type(value)
+    if cls is str or cls in _SCALARS or cls in _KIND_OF_BUILTIN:
+        return _checked(value, path)
+    if cls is int:
+        return _int_tree(cast(int, value))
+    match value:
+        case enum.Enum():
+            return inner(value.value, "")
+        case msgspec.Struct() if name_of(cls) is not None or cls in plumbing_structs:
+            return _struct_tree(value, inner)
+        case list() | tuple():
+            return [inner(part, f"[{index}]") for index, part in enumerate(value)]
+        case set() | frozenset():
+            return _sorted_trees(inner(part, "{}") for part in value)
+        case dict():
+            pairs = [
+                (inner(key, ".keys()"), inner(part, f"[{key!r}]")) for key, part in value.items()
+            ]
+            return dict(pairs if keep_order else _sorted_pairs(pairs))
+        case bytearray() | memoryview() | msgspec.Raw():
+            return value
+        case _:
+            raise UnserialisableMessage(_short(path), full_name(cls))
+
+
+def describing_tree(
+    value: object,
+    path: str,
+    encode_message: Callable[[object, str], bytes],
+    *,
+    keep_order: bool = False,
+    depth: int = 0,
+) -> Tree:
+    """Return ``value`` so that `described` gives it back without knowing any type."""
+
+    def inner(part: object, suffix: str) -> Tree:
+        return describing_tree(
+            part, path + suffix, encode_message, keep_order=keep_order, depth=depth + 1
+        )
+
+    _check_depth(path, depth)
+    cls = type(value)
+    if cls is list:
+        return [inner(part, f"[{index}]") for index, part in enumerate(cast(list[object], value))]
+    if cls is tuple:
+        parts = [inner(part, f"[{i}]") for i, part in enumerate(cast(tuple[object, ...], value))]
+        return _ext(Extension.TUPLE, parts)
+    if cls is set or cls is frozenset:
+        trees = _sorted_trees(inner(part, "{}") for part in cast(set[object], value))
+        return _ext(Extension.SET if cls is set else Extension.FROZENSET, trees)
+    if cls is dict:
+        entries = cast(dict[object, object], value)
+        pairs = [(inner(key, ".keys()"), inner(v, f"[{key!r}]")) for key, v in entries.items()]
+        if not keep_order:
+            pairs = _sorted_pairs(pairs)
+        if TAG_FIELD not in entries and all(_is_plain_key(key) for key, _ in pairs):
+            return dict(pairs)
+        return _ext(Extension.DICT, pairs)
+    if cls in _KIND_OF_BUILTIN and not _has_zone(value):
+        return _ext(Extension.BUILTIN, [_KIND_OF_BUILTIN[cls], _checked(value, path)])
+    name = name_of(cls)
+    if name is not None:
+        if isinstance(value, enum.Enum):
+            return _ext(Extension.ENUM, [name, value.value])
+        return msgspec.Raw(encode_message(value, path))
+    if isinstance(value, enum.Enum | msgspec.Struct | list | tuple | dict | set | frozenset):
+        raise UnserialisableMessage(_short(path), full_name(cls))
+    return typed_tree(value, path, depth=depth)
+
+
+def described(tree: object, *, with_messages: bool) -> object:
+    """Return the value that `describing_tree` has described, from what a plain decoder gives.
+
+    ``with_messages``: maps with the key "$" become messages. Raises all sorts of errors if the
+    bytes came from somebody else; `NESTING_MAX` bounds the recursion.
+    """
+    return _described(tree, with_messages, 0)
+
+
+def has_extension(tree: object) -> bool:
+    """Tell whether an extension of ours is anywhere in what a plain decoder gave."""
+    match tree:
+        case Ext():
+            return True
+        case list() | tuple():
+            return any(has_extension(part) for part in tree)
+        case dict():
+            return any(has_extension(key) or has_extension(v) for key, v in tree.items())
+        case _:
+            return False
+
+
+def _described(tree: object, with_messages: bool, depth: int) -> object:
+    if depth > NESTING_MAX:
+        raise ValueError(f"nested deeper than {NESTING_MAX}")
+    match tree:
+        case list():
+            return [_described(part, with_messages, depth + 1) for part in tree]
+        case dict():
+            if with_messages and TAG_FIELD in tree:
+                return _message(tree)
+            if not all(_is_plain_key(key) for key in tree):
+                raise ValueError("a map with keys that are no scalars")
+            return {key: _described(v, with_messages, depth + 1) for key, v in tree.items()}
+        case Ext():
+            return _extension(tree.code, bytes(tree.data), with_messages, depth + 1)
+        case _:
+            return tree
+
+
+def _extension(code: int, data: bytes, with_messages: bool, depth: int) -> object:
+    if code == Extension.INT:
+        if len(data) > _INT_BYTES_MAX:
+            raise ValueError(f"an int of {len(data)} bytes")
+        return int.from_bytes(data, "big", signed=True)
+    content = _decode_one(data)
+    if not isinstance(content, list):
+        raise ValueError("an extension without its array")
+    if code == Extension.BUILTIN:
+        kind, value = content
+        return msgspec.convert(value, _BUILTINS[kind])
+    if code == Extension.ENUM:
+        name, value = content
+        cls = class_named(name)
+        if cls is None or not issubclass(cls, enum.Enum):
+            raise ValueError(f"no enum named {name!r} is registered here")
+        return msgspec.convert(value, cls)
+    parts = [_described(part, with_messages, depth) for part in content]
+    match code:
+        case Extension.TUPLE:
+            return tuple(parts)
+        case Extension.SET:
+            return set(parts)
+        case Extension.FROZENSET:
+            return frozenset(parts)
+        case Extension.DICT:
+            return dict(cast(list[tuple[object, object]], parts))
+        case _:
+            raise ValueError(f"unknown extension {code}")
+
+
+def _message(tree: Mapping[Any, object]) -> object:
+    name = tree[TAG_FIELD]
+    cls = class_named(name) if isinstance(name, str) else None
+    if cls is None or issubclass(cls, enum.Enum):
+        raise ValueError(f"no message named {name!r} is registered here")
+    return msgspec.convert(_described(tree, False, 0), cls)
+
+
+def _struct_tree(value: msgspec.Struct, inner: Callable[[object, str], Tree]) -> Tree:
+    config = value.__struct_config__
+    names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+    parts = [(encoded, inner(getattr(value, name), f".{name}")) for name, encoded in names]
+    if config.array_like:
+        return [part for _, part in parts]
+    return {TAG_FIELD: config.tag} | dict(parts)
+
+
+def full_name(cls: type) -> str:
+    """Return module and qualified name for people."""
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+
+
+def _ext(code: Extension, content: Tree) -> Ext:
+    return Ext(code.value, _encode_one(content))
+
+
+def _int_tree(value: int) -> Tree:
+    if value in _INT64:
+        return value
+    return Ext(Extension.INT.value, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _checked(value: object, path: str) -> Tree:
+    try:
+        _encode_one(value)
+    except (ValueError, OverflowError) as error:
+        # A lone surrogate in a str, or a datetime that UTC can't express.
+        raise UnserialisableMessage(_short(path), type(value).__name__, str(error)) from error
+    return value
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth > NESTING_MAX:
+        raise UnserialisableMessage(
+            _short(path), "value in a value in a value", f"at most {NESTING_MAX} levels may nest"
+        )
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= _PATH_CHARACTERS_MAX else f"{path[:_PATH_CHARACTERS_MAX]}..."
+
+
+def _has_zone(value: object) -> bool:
+    return isinstance(value, datetime.datetime) and value.tzinfo is not None
+
+
+def _is_plain_key(key: object) -> bool:
+    return isinstance(key, str | int | float | bytes | None)
+
+
+def _sorted_trees(trees: Iterable[Tree]) -> list[Tree]:
+    return sorted(trees, key=_encode_one)
+
+
+def _sorted_pairs(pairs: list[tuple[Tree, Tree]]) -> list[tuple[Tree, Tree]]:
+    if all(type(key) is str for key, _ in pairs):
+        return sorted(pairs, key=lambda pair: cast(str, pair[0]))
+    return sorted(pairs, key=lambda pair: _encode_one(pair[0]))
