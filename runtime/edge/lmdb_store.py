@@ -1,0 +1,293 @@
+"""The store on disk: a log of batches and a tree for each space, in one LMDB environment.
+
+`submit` applies a batch to the newest generation of rows in memory, where reads see it at once,
+and queues it for the writer (`runtime.edge.lmdb_writer`), which appends it to the log. When the
+generation has grown large it is frozen and the writer merges it into the trees; the next one takes
+over. Reads look into the newest generation, then into the frozen one, then into the tree. Opening
+replays the log. The layout on disk is specified in `runtime.edge.lmdb_log`, the reasons are in
+``docs/decisions/0001-store-layout.md``.
+
+All methods belong to the thread whose gevent hub was current when the store was opened. While
+something is on its way to the disk the store keeps the event loop alive, and otherwise not.
+"""
+
+import logging
+from _queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self, cast
+
+import greenlet
+import lmdb
+from gevent import get_hub
+from gevent.hub import Waiter
+from gevent.monkey import get_original
+
+from runtime.edge.lmdb_file import take_directory
+from runtime.edge.lmdb_log import (
+    MERGED,
+    check_header,
+    decode_number,
+    encode_frame,
+    read_header,
+    read_records,
+    torn,
+)
+from runtime.edge.lmdb_tree import Trees, unreadable
+from runtime.edge.lmdb_writer import CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
+from runtime.errors import KeyPresentError, StoreError
+from runtime.limits import MIB
+from runtime.memtable import Generation, check_keys, merge, overlay
+from runtime.ports import Batch, Space
+
+MAP_BYTES_FIRST: Final = 64 * MIB
+
+# What a start has to replay, and what a generation holds in memory.
+MERGE_ROWS: Final = 50_000
+MERGE_BYTES: Final = 32 * MIB
+
+_ABSENT: Final = object()
+
+log = logging.getLogger(__name__)
+
+
+class _Watcher(Protocol):
+    ref: bool
+
+    def start(self, callback: Callable[[], None]) -> None: ...
+    def send(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class LmdbStore:
+    """A `runtime.ports.Store` in a directory of its own."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        owner: str,
+        map_bytes_first: int = MAP_BYTES_FIRST,
+        merge_rows: int = MERGE_ROWS,
+        merge_bytes: int = MERGE_BYTES,
+        sync: bool = True,
+        on_alarm: Callable[[str | None], None] | None = None,
+        crash_point: CrashPoint | None = None,
+    ) -> None:
+        """Open the store at ``path`` or create it; raise `StoreUnusable` and change nothing.
+
+        Args:
+            path: Its directory.
+            owner: Whose data it is; a store of another owner is refused.
+            map_bytes_first: The first size of the map; it doubles by itself.
+            merge_rows: Rows in memory from which on they are merged into the trees.
+            merge_bytes: Bytes in the log from which on they are merged.
+            sync: False loses batches that were reported durable when the machine loses power.
+            on_alarm: Called from the hub with a message when the disk fails, with None when it
+                works again.
+            crash_point: Where to kill the process, for tests of recovery.
+        """
+        self._merge_rows = merge_rows
+        self._merge_bytes = merge_bytes
+        self._on_alarm = on_alarm
+        self._lock = take_directory(path, owner, map_bytes=map_bytes_first)
+        try:
+            self._trees = Trees(path, map_bytes=map_bytes_first, sync=sync)
+            try:
+                older, self._active, self._submitted = _recover(self._trees, owner)
+            except BaseException:
+                self._trees.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._is_closed = False
+        self._closer: Waiter[None] | None = None
+        self._thread = get_original("_thread", "get_ident")()
+        self._hub = get_hub()
+        # The stubs of gevent don't know that `ref` can be set; all its loops can.
+        self._watcher: _Watcher = cast(_Watcher, self._hub.loop.async_(ref=False))
+        self._watcher.start(self._hear)
+        self._writer = Writer(
+            self._trees,
+            log_number=self._active.number % 2,
+            durable=self._submitted,
+            wake=self._watcher.send,
+            crash_point=crash_point,
+        )
+        self._queue: SimpleQueue[QueuedBatch | Generation | Stop] = self._writer.queue
+        if older is not None:
+            self._writer.merge_later(older)
+        self._writer.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_class: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def statistics(self) -> StoreStatistics:
+        """What was written since the store was opened; it goes on changing."""
+        return self._writer.statistics
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since the store was opened."""
+        return self._writer.statistics.commits
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """Return the value as of all batches submitted so far."""
+        name = space.name
+        for generation in self._generations():
+            table = generation.tables.get(name)
+            if table is not None:
+                value = table.rows.get(key, _ABSENT)
+                if value is not _ABSENT:
+                    return value  # type: ignore[return-value]  # mypy can't narrow by a sentinel
+        return self._trees.get(name, key)
+
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs in order; rows in memory are copied now, the tree is read as it goes."""
+        newer = overlay(self._generations(), space.name, start, end)
+        return merge(newer, self._trees.scan(space.name, start, end) or ())
+
+    def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
+        """Take ``batch``; call ``on_durable`` from the hub once it is on disk."""
+        if self._is_closed:
+            raise StoreError(f"the store at {self._trees.where} is closed")
+        for space, key in batch.absent:
+            if self.get(space, key) is not None:
+                raise KeyPresentError(space.name, key)
+        rows = check_keys(batch)
+        if rows:
+            self._write(batch, rows)
+        elif self._submitted == self._writer.durable:
+            self._watcher.send()
+        if not self._waiting:
+            self._watcher.ref = True
+        self._waiting.append((self._submitted, on_durable))
+
+    def close(self) -> None:
+        """Wait until everything submitted is on disk, then let go of the files. Idempotent.
+
+        In a greenlet only that waits and callbacks are called; in the hub, or in another thread,
+        the thread waits and callbacks that are due are dropped. It waits as long as the disk fails.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._queue.put(Stop())
+        is_own_thread = get_original("_thread", "get_ident")() == self._thread
+        if is_own_thread and greenlet.getcurrent() is not self._hub:
+            self._watcher.ref = True
+            while not self._writer.is_finished or self._waiting:
+                self._closer = Waiter(self._hub)
+                self._closer.get()
+        self._writer.join()
+        self._watcher.stop()
+        self._watcher.close()
+        self._trees.close()
+        self._lock.release()
+
+    def _generations(self) -> Iterable[Generation]:
+        frozen = self._writer.frozen
+        return (self._active,) if frozen is None else (self._active, frozen)
+
+    def _write(self, batch: Batch, rows: int) -> None:
+        active = self._active
+        if self._writer.frozen is None and (
+            active.row_count() >= self._merge_rows or active.log_bytes >= self._merge_bytes
+        ):
+            active = self._freeze(active)
+        number = self._submitted
+        frame = encode_frame(number, batch.writes)
+        for space, writes in batch.writes.items():
+            active.apply(space.name, writes, write_once=space.write_once)
+        active.batch_last = number
+        active.log_bytes += len(frame)
+        self._submitted = number + 1
+        self._queue.put(QueuedBatch(number, frame, rows))
+
+    def _freeze(self, active: Generation) -> Generation:
+        self._trees.settle_scans()
+        self._active = Generation(active.number + 1)
+        self._writer.merge_later(active)
+        return self._active
+
+    def _hear(self) -> None:
+        """Run what the writer's progress allows; called from the hub when the writer has news."""
+        writer = self._writer
+        waiting = self._waiting
+        try:
+            while writer.alarms:
+                message = writer.alarms.popleft()
+                if self._on_alarm is not None:
+                    self._on_alarm(message)
+            while waiting and waiting[0][0] <= writer.durable:
+                _, on_durable = waiting.popleft()
+                try:
+                    on_durable()
+                except Exception:
+                    log.exception("a callback of the store failed")
+        finally:
+            # Something that unwinds the hub must not cost the others their call.
+            if waiting and waiting[0][0] <= writer.durable:
+                self._watcher.send()
+            self._watcher.ref = bool(waiting) or self._is_closed
+            if self._closer is not None:
+                closer, self._closer = self._closer, None
+                closer.switch(None)
+
+
+def _recover(trees: Trees, owner: str) -> tuple[Generation | None, Generation, int]:
+    """Check the header and replay the logs.
+
+    Returns:
+        The generation whose merge was cut off, the newest one, and the number of batches ever
+        submitted.
+    """
+    try:
+        with trees.environment.begin() as txn:
+            check_header(read_header(txn, trees.meta, trees.where), owner, trees.where)
+            merged = decode_number(txn.get(MERGED, b"", db=trees.meta), trees.where)
+            found = [_replay(txn, trees, number) for number in range(len(trees.logs))]
+    except lmdb.Error as error:
+        raise unreadable(trees.where, error) from error
+    generations = sorted((first, g.number, g) for first, g in found if first >= 0)
+    expected = merged
+    for first, _, generation in generations:
+        if first != expected:
+            raise torn(trees.where, f"batches {expected} to {first - 1} are missing in the log")
+        expected = generation.batch_last + 1
+    match [generation for _, _, generation in generations]:
+        case [older, newer]:
+            newer.number = older.number + 1
+            return older, newer, expected
+        case [newer]:
+            return None, newer, expected
+        case _:
+            return None, Generation(0), expected
+
+
+def _replay(
+    txn: "lmdb.Transaction[bytes]", trees: Trees, log_number: int
+) -> tuple[int, Generation]:
+    generation = Generation(log_number)
+    first = -1
+    for number, body in read_records(txn.cursor(db=trees.logs[log_number]), trees.where):
+        first = number if first < 0 else first
+        for space_name, write_once, writes in body:
+            generation.apply(space_name, writes, write_once=write_once)
+            generation.log_bytes += sum(map(len, writes))
+        generation.batch_last = number
+    return first, generation

@@ -1,0 +1,290 @@
+"""The one thread that writes a store: it appends batches to the log and merges generations.
+
+It is a native thread, whatever gevent has patched. Everything that was queued while it was busy
+becomes one record and one synced commit. py-lmdb lets go of the interpreter lock at every call, and
+beside a busy hub each return costs up to the switch interval (5 ms); so a commit makes as few calls
+as it can, and a merge goes in small steps: with each record twice as many rows as the record
+brought, and more while nothing is queued. A merge is thus over before the next one is due.
+
+What always holds:
+
+- `durable` only grows, and counts batches whose record is committed and synced.
+- A failed transaction left nothing behind; it is tried again, with back-off, for ever.
+"""
+
+import logging
+import os
+import signal
+from _queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final, Literal, NamedTuple
+
+import lmdb
+from gevent.monkey import get_original
+
+from runtime.edge.lmdb_log import encode_number
+from runtime.edge.lmdb_merge import Merge
+from runtime.edge.lmdb_tree import Trees
+from runtime.errors import ConfigurationError
+from runtime.memtable import Generation
+
+RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
+MERGE_ROWS_STEP: Final = 256
+RETRY_SECONDS_FIRST: Final = 0.05
+RETRY_SECONDS_MAX: Final = 5.0
+
+CRASH_VARIABLE: Final = "SENNIT_CRASH_AT_COMMIT"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashPoint:
+    """Kill the process right before or right after its n-th commit; for tests of recovery."""
+
+    moment: Literal["before", "after"]
+    commit: int
+
+
+def crash_point_from_environment() -> CrashPoint | None:
+    """Read ``SENNIT_CRASH_AT_COMMIT``, for example ``before:3`` or ``after:1``."""
+    text = os.environ.get(CRASH_VARIABLE)
+    if not text:
+        return None
+    moment, _, number = text.partition(":")
+    if not number.isdecimal() or int(number) < 1:
+        moment = ""
+    match moment:
+        case "before" | "after":
+            return CrashPoint(moment=moment, commit=int(number))
+        case _:
+            raise ConfigurationError(
+                CRASH_VARIABLE, f"{text!r} is no crash point", "Write before:N or after:N, N from 1"
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class StoreStatistics:
+    """What the writer has done since the store was opened."""
+
+    commits: int = 0
+    batches: int = 0
+    rows: int = 0
+    log_bytes: int = 0
+    merges: int = 0
+    merged_rows: int = 0
+    commit_ms_last: float = 0.0
+
+
+class QueuedBatch(NamedTuple):
+    """One encoded batch on its way into the log."""
+
+    number: int
+    frame: bytes
+    rows: int
+
+
+class Stop:
+    """The last thing in the queue."""
+
+
+class Writer:
+    """Takes batches from `queue`, and calls `wake` (from its thread) when there is news.
+
+    The news are in `durable`, `alarms` and `is_finished`.
+    """
+
+    def __init__(
+        self,
+        trees: Trees,
+        *,
+        log_number: int,
+        durable: int,
+        wake: Callable[[], object],
+        crash_point: CrashPoint | None,
+    ) -> None:
+        self.queue: SimpleQueue[_Item] = SimpleQueue()
+        self.durable = durable
+        self.frozen: Generation | None = None
+        """Set by `merge_later`, on the hub; the writer clears it when the trees have all of it."""
+        self.alarms: deque[str | None] = deque()
+        self.is_finished = False
+        self.statistics = StoreStatistics()
+        self._trees = trees
+        self._log_number = log_number
+        self._wake = wake
+        self._crash_point = crash_point
+        self._merge: Merge | None = None
+        self._alarm: str | None = None
+        self._running = get_original("_thread", "allocate_lock")()
+        self._sleep = get_original("time", "sleep")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._running.acquire()
+        get_original("_thread", "start_new_thread")(self._run, ())
+
+    def merge_later(self, generation: Generation) -> None:
+        """Merge ``generation``, to which everything queued so far belongs, and nothing later."""
+        assert self.frozen is None
+        self.frozen = generation
+        self.queue.put(generation)
+
+    def join(self) -> None:
+        """Block the calling native thread until the writer has ended."""
+        self._running.acquire()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            log.critical("the store's writer has died of a bug", exc_info=True)
+            raise
+        finally:
+            self.is_finished = True
+            self._wake()
+            self._running.release()
+
+    def _work(self) -> None:
+        queue = self.queue
+        item: _Item | None = None
+        while True:
+            if item is None:
+                if self._merge is not None and queue.empty():
+                    self._step_merge(self._merge)
+                    continue
+                item = queue.get()
+            if isinstance(item, QueuedBatch):
+                item = self._commit(item)
+            elif isinstance(item, Generation):
+                self._begin_merge(item)
+                item = None
+            else:
+                return
+
+    def _commit(self, first: QueuedBatch) -> "_Item | None":
+        """Write ``first`` and what is queued behind it; return what does not belong to it."""
+        queue = self.queue
+        frames = [first.frame]
+        rows = first.rows
+        size = len(first.frame)
+        following: _Item | None = None
+        while size < RECORD_BYTES_MAX and not queue.empty():
+            following = queue.get()
+            if not isinstance(following, QueuedBatch):
+                break
+            frames.append(following.frame)
+            rows += following.rows
+            size += len(following.frame)
+            following = None
+        self._write_record(first.number, frames, rows)
+        self.durable = first.number + len(frames)
+        self._wake()
+        statistics = self.statistics
+        statistics.batches += len(frames)
+        statistics.rows += rows
+        statistics.log_bytes += size
+        return following
+
+    def _write_record(self, number: int, frames: list[bytes], rows: int) -> None:
+        key = encode_number(number)
+        record = frames[0] if len(frames) == 1 else b"".join(frames)
+        merge = self._merge
+
+        def write(txn: "lmdb.Transaction[bytes]") -> None:
+            txn.put(key, record, append=True, db=self._trees.logs[self._log_number])
+            if merge is not None:
+                merge.write(txn, 2 * rows, until=_never)
+
+        self._transact(write)
+        if merge is not None:
+            self._advance(merge)
+
+    def _begin_merge(self, generation: Generation) -> None:
+        assert self._merge is None
+        self._log_number = (generation.number + 1) % 2
+        self._merge = Merge(self._trees, generation)
+        self._retry(self._merge.prepare)
+
+    def _step_merge(self, merge: Merge) -> None:
+        def write(txn: "lmdb.Transaction[bytes]") -> None:
+            merge.write(txn, MERGE_ROWS_STEP, until=self._has_work)
+
+        self._transact(write)
+        self._advance(merge)
+
+    def _has_work(self) -> bool:
+        return not self.queue.empty()
+
+    def _advance(self, merge: Merge) -> None:
+        self.statistics.merged_rows += merge.advance()
+        if merge.is_done:
+            self._merge = None
+            # From here on readers find in the trees what they don't find here.
+            self.frozen = None
+            self.statistics.merges += 1
+
+    def _transact(self, write: Callable[["lmdb.Transaction[bytes]"], None]) -> None:
+        def attempt() -> None:
+            started = perf_counter()
+            with self._trees.environment.begin(write=True) as txn:
+                write(txn)
+                self._maybe_crash("before")
+            statistics.commits += 1
+            statistics.commit_ms_last = (perf_counter() - started) * 1000
+            self._maybe_crash("after")
+
+        statistics = self.statistics
+        self._retry(attempt)
+
+    def _maybe_crash(self, moment: Literal["before", "after"]) -> None:
+        point = self._crash_point
+        if point is not None and point.moment == moment:
+            done = self.statistics.commits
+            if point.commit == (done + 1 if moment == "before" else done):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _retry(self, action: Callable[[], None]) -> None:
+        delay = RETRY_SECONDS_FIRST
+        remedy: Callable[[], None] | None = None
+        while True:
+            try:
+                if remedy is not None:
+                    remedy()
+                    remedy = None
+                action()
+                break
+            except lmdb.MapFullError:
+                remedy = self._trees.grow
+            except Exception as error:  # whatever it is, flows wait for this batch: say so, go on
+                if isinstance(error, lmdb.PanicError):
+                    remedy = self._trees.reopen
+                self._raise_alarm(error)
+                self._sleep(delay)
+                delay = min(2 * delay, RETRY_SECONDS_MAX)
+        if self._alarm is not None:
+            log.warning("the store at %s can be written again", self._trees.where)
+            self._alarm = None
+            self.alarms.append(None)
+            self._wake()
+
+    def _raise_alarm(self, error: Exception) -> None:
+        message = (
+            f"the store at {self._trees.where} can't be written: {error}. Nothing is lost: flows "
+            "wait and the write is tried again until it succeeds. Make room or mend the disk"
+        )
+        if message != self._alarm:
+            log.error(message, exc_info=error)
+            self._alarm = message
+            self.alarms.append(message)
+            self._wake()
+
+
+_Item = QueuedBatch | Generation | Stop
+
+
+def _never() -> bool:
+    return False
