@@ -18,21 +18,21 @@ Sealed bytes (`KeyStore.seal`), which others keep in places of their own:
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import zmq
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from runtime.edge.private_files import (
+from runtime.certificates import issue_confidential
+from runtime.edge.files import (
     check_private_directory,
     make_private_directory,
     read_private_file,
     write_private_file,
 )
+from runtime.edge.zmq_auth import CurveKeys, curve_keypair
 from runtime.errors import ConfigurationError, KeyInvalid, StoreUnusable
 from runtime.keys import PrivateKey, PublicKey
 
@@ -57,23 +57,6 @@ _P: Final = 1
 _LOG2_N_MAX: Final = 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveKeys:
-    """The key pair of a ZeroMQ CURVE socket, each 40 characters of Z85."""
-
-    public: bytes
-    secret: bytes
-
-    @classmethod
-    def generate(cls) -> "CurveKeys":
-        """Make a new pair."""
-        public, secret = zmq.curve_keypair()
-        return cls(public=public, secret=secret)
-
-    def __repr__(self) -> str:
-        return f"CurveKeys(public={self.public!r})"
-
-
 class _Secrets(msgspec.Struct):
     identity: bytes
     others: list[bytes]
@@ -94,7 +77,7 @@ class KeyStore:
         for der in secrets.others:
             self.add(PrivateKey.from_secret_der(der))
         self._sealer = AESGCM(secrets.sealing_key)
-        self.curve = CurveKeys(public=secrets.curve_public, secret=secrets.curve_secret)
+        self.curve = CurveKeys(public_key=secrets.curve_public, secret_key=secrets.curve_secret)
 
     @classmethod
     def create(
@@ -109,8 +92,8 @@ class KeyStore:
         secrets = _Secrets(
             identity=identity.secret_der(),
             others=[],
-            curve_public=curve.public,
-            curve_secret=curve.secret,
+            curve_public=curve.public_key,
+            curve_secret=curve.secret_key,
             sealing_key=AESGCM.generate_key(_KEY_BYTES * 8),
         )
         write_private_file(path, _encrypt(secrets, password))
@@ -150,6 +133,13 @@ class KeyStore:
             )
         return private_key.sign(content)
 
+    def certify(self, identity: bytes, key: PublicKey) -> bytes:
+        """Return a certificate (DER) that the one-time ``key`` belongs to the identity.
+
+        ``identity`` is the certificate of this keystore's identity key.
+        """
+        return issue_confidential(self._identity, identity, key)
+
     def seal(self, content: bytes, context: bytes = b"") -> bytes:
         """Encrypt ``content`` so that only this keystore, given the same context, opens it."""
         nonce = os.urandom(_NONCE_BYTES)
@@ -170,6 +160,12 @@ class KeyStore:
 
     def __repr__(self) -> str:
         return f"KeyStore(identity={self.identity})"
+
+
+def new_curve_keys() -> CurveKeys:
+    """Make a new CURVE pair."""
+    public_key, secret_key = curve_keypair()
+    return CurveKeys(public_key=public_key, secret_key=secret_key)
 
 
 def read_password(file: Path | None, environment: Mapping[str, str]) -> bytes:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from runtime.edge.keystore import CurveKeys, KeyStore, read_password
-from runtime.edge.private_files import write_private_file
+from runtime.edge.files import write_private_file
+from runtime.edge.keystore import KeyStore, new_curve_keys, read_password
+from runtime.edge.zmq_auth import CurveKeys
 from runtime.errors import ConfigurationError, KeyInvalid, StoreUnusable
 from runtime.keys import ED25519, P256, PrivateKey
 
@@ -25,7 +26,7 @@ def create(
         directory,
         PASSWORD,
         identity=identity or PrivateKey.generate(),
-        curve=curve or CurveKeys.generate(),
+        curve=curve or new_curve_keys(),
     )
 
 
@@ -36,7 +37,7 @@ def keystore_file(directory: Path) -> Path:
 
 @pytest.mark.parametrize("scheme", [ED25519, P256])
 def test_a_keystore_has_the_same_keys_when_it_is_opened_again(directory: Path, scheme: str) -> None:
-    identity, curve = PrivateKey.generate(scheme), CurveKeys.generate()
+    identity, curve = PrivateKey.generate(scheme), new_curve_keys()
     create(directory, identity, curve)
 
     keystore = KeyStore.open(directory, PASSWORD)
@@ -48,14 +49,14 @@ def test_a_keystore_has_the_same_keys_when_it_is_opened_again(directory: Path, s
 
 
 def test_no_secret_lies_open_on_the_disk_or_in_a_representation(directory: Path) -> None:
-    identity, curve = PrivateKey.generate(), CurveKeys.generate()
+    identity, curve = PrivateKey.generate(), new_curve_keys()
     keystore = create(directory, identity, curve)
 
     content = keystore_file(directory).read_bytes()
 
     assert identity.secret_der()[-32:] not in content
-    assert curve.secret not in content
-    assert curve.secret.decode() not in repr(keystore) + repr(curve)
+    assert curve.secret_key not in content
+    assert curve.secret_key.decode() not in repr(keystore) + repr(curve)
 
 
 def test_files_and_directory_are_private_from_the_start(directory: Path) -> None:
@@ -176,9 +177,9 @@ def test_sealed_bytes_that_were_changed_or_moved_are_refused(
 
 
 def test_a_generated_curve_pair_belongs_together() -> None:
-    curve = CurveKeys.generate()
+    curve = new_curve_keys()
 
-    assert zmq.curve_public(curve.secret) == curve.public
+    assert zmq.curve_public(curve.secret_key) == curve.public_key
 
 
 def test_the_password_comes_from_the_environment_before_the_file(tmp_path: Path) -> None:

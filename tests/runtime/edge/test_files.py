@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.edge.private_files import (
+from runtime.edge.files import (
     check_private_directory,
     make_private_directory,
     read_private_file,

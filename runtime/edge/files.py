@@ -1,8 +1,8 @@
-"""Files and directories that only their owner may read.
+"""Small files: written whole, read within a bound; private ones are their owner's only.
 
-A file is written under another name with mode 0600, synced and renamed, so that a reader sees the
-old one or the new one whole. Reading refuses, with the command that repairs it, what the group or
-the world may read or write.
+A file is written under another name, synced and renamed, so that a reader sees the old one or the
+new one whole. Private files have mode 0600 and their directories 0700; reading them refuses, with
+the command that repairs it, what the group or the world may read or write.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Final
 from runtime.errors import ConfigurationError
 
 FILE_MODE: Final = 0o600
+PUBLIC_FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o700
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -27,15 +28,12 @@ def make_private_directory(path: Path) -> None:
 
 def write_private_file(path: Path, content: bytes) -> None:
     """Write or replace the file, readable by its owner only, and make it durable."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, FILE_MODE)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
+    _write(path, content, FILE_MODE)
+
+
+def write_public_file(path: Path, content: bytes) -> None:
+    """Write or replace the file, readable by everybody, and make it durable."""
+    _write(path, content, PUBLIC_FILE_MODE)
 
 
 def read_private_file(path: Path, *, bytes_max: int) -> bytes:
@@ -43,16 +41,49 @@ def read_private_file(path: Path, *, bytes_max: int) -> bytes:
 
     The mode is that of the very file that is read, not of one that was put there in between.
     """
+    return _read(path, bytes_max, is_private=True)
+
+
+def read_public_file(path: Path, *, bytes_max: int) -> bytes:
+    """Return the content; raises `ConfigurationError` if it can't be read or is larger."""
+    return _read(path, bytes_max, is_private=False)
+
+
+def check_private_directory(path: Path) -> None:
+    """Raise `ConfigurationError` if others may look into the directory, or there is none."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISDIR(mode):
+        raise ConfigurationError(str(path), "is not a directory", "Name the directory itself")
+    _check_mode(path, mode, DIRECTORY_MODE)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def _read(path: Path, bytes_max: int, *, is_private: bool) -> bytes:
     try:
         # A named pipe must not hang us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise _unreadable(path, error) from error
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise ConfigurationError(str(path), "is not a file", "Name the file itself")
-        _check_mode(path, mode, FILE_MODE)
+        if is_private:
+            _check_mode(path, mode, FILE_MODE)
         content = os.read(descriptor, bytes_max + 1)
     finally:
         os.close(descriptor)
@@ -62,19 +93,7 @@ def read_private_file(path: Path, *, bytes_max: int) -> bytes:
     return content
 
 
-def check_private_directory(path: Path) -> None:
-    """Raise `ConfigurationError` if others may look into the directory, or there is none."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not stat.S_ISDIR(mode):
-        raise ConfigurationError(str(path), "is not a directory", "Name the directory itself")
-    _check_mode(path, mode, DIRECTORY_MODE)
-
-
-def unreadable(path: Path, error: OSError) -> ConfigurationError:
-    """Return what to raise for a file that the system does not let us read."""
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
     reason = (error.strerror or type(error).__name__).lower()
     do = "Check the path, or restore the file"
     return ConfigurationError(str(path), f"can't be read ({reason})", do)

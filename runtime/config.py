@@ -1,0 +1,117 @@
+"""What a node is told at its start: ``node.toml``, read and checked once, then frozen.
+
+    name = "O=Bank A,L=London,C=GB"
+    p2p_address = "tcp://127.0.0.1:10002"      where peers connect to
+    rpc_address = "tcp://127.0.0.1:10003"      where users connect to
+    apps = ["samples.trade"]                   modules with flows
+    network = "../../network"                  directory of the network's files
+    keys = "keys"                              directory of the keystore
+    certificates = "certificates"              directory of the identity's certificates
+    store = "store"                            directory of the database
+    users = "users.toml"                       RPC users
+    notary = "non-validating"                  left out: the node is no notary
+    key_password_file = "password"             left out: SENNIT_KEY_PASSWORD must be set
+    log_level = "info"
+    hold_unexpected = false                    hold, rather than fail, flows with unexpected errors
+
+Required are name, both addresses and network. Relative paths count from the directory of the file.
+"""
+
+import keyword
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runtime.edge.node_info import check_address
+from runtime.errors import NameInvalid
+from runtime.ids import PeerName
+from runtime.names import peer_name
+from runtime.toml_file import Table, TomlFile
+
+NODE_FILE: Final = "node.toml"
+NOTARY_ROLES: Final = ("non-validating", "validating")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The configuration of one node. All paths are absolute."""
+
+    directory: Path
+    name: PeerName
+    p2p_address: str
+    rpc_address: str
+    apps: tuple[str, ...]
+    network_directory: Path
+    keys_directory: Path
+    certificates_directory: Path
+    store_directory: Path
+    users_file: Path
+    notary: str | None
+    key_password_file: Path | None
+    log_level: str
+    hold_unexpected: bool
+
+    @classmethod
+    def load(cls, directory: Path | str) -> "NodeConfig":
+        """Read ``node.toml`` in ``directory``; one `ConfigurationError` names all its mistakes."""
+        base = Path(directory).resolve()
+        file = TomlFile(base / NODE_FILE)
+        table = file.top
+        password_file = table.text("key_password_file", "")
+        config = cls(
+            directory=base,
+            name=read_name(table, "name"),
+            p2p_address=_address(table, "p2p_address"),
+            rpc_address=_address(table, "rpc_address"),
+            apps=read_apps(table),
+            network_directory=_path(base, table.text("network")),
+            keys_directory=_path(base, table.text("keys", "keys")),
+            certificates_directory=_path(base, table.text("certificates", "certificates")),
+            store_directory=_path(base, table.text("store", "store")),
+            users_file=_path(base, table.text("users", "users.toml")),
+            notary=table.choice("notary", NOTARY_ROLES, "") or None,
+            key_password_file=_path(base, password_file) if password_file else None,
+            log_level=table.choice("log_level", LOG_LEVELS, "info"),
+            hold_unexpected=table.truth("hold_unexpected", default=False),
+        )
+        if config.p2p_address and config.p2p_address == config.rpc_address:
+            what = "rpc_address is the same as p2p_address"
+            table.mistake("rpc_address", what, "Use another port")
+        table.done()
+        file.finish()
+        return config
+
+
+def read_name(table: Table, key: str) -> PeerName:
+    """Return the canonical legal name at ``key``."""
+    text = table.text(key)
+    try:
+        return peer_name(text) if text else PeerName("")
+    except NameInvalid as error:
+        table.mistake(key, f"{key} {text!r}: {error.attribute} {error.what}", error.do)
+        return PeerName("")
+
+
+def read_apps(table: Table) -> tuple[str, ...]:
+    """Return the names of modules at ``apps``; they are not imported here."""
+    apps = table.texts("apps")
+    for app in apps:
+        if not all(part.isidentifier() and not keyword.iskeyword(part) for part in app.split(".")):
+            what = f"apps has {app!r}, which is no name of a module"
+            table.mistake("apps", what, "Write it as one would import it, like samples.trade")
+    return apps
+
+
+def _path(base: Path, text: str) -> Path:
+    return (base / text).resolve()
+
+
+def _address(table: Table, key: str) -> str:
+    text = table.text(key)
+    try:
+        if text:
+            check_address(text)
+    except ValueError as error:
+        table.mistake(key, f"{key}: {error}", "Write it like tcp://127.0.0.1:10000")
+    return text
