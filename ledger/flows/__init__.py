@@ -1,0 +1,1 @@
+"""Library flows: sign, notarise, finalise, send and resolve transactions, exchange identities."""

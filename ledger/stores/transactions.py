@@ -1,0 +1,119 @@
+"""Transactions by id, each with what this node knows about it.
+
+    space ledger.tx           id(32) -> TransactionRow
+    space ledger.unnotarised  id(32) -> Unnotarised, for each row of that status
+    space ledger.spent        StateRef.key(36) -> id(32) of the verified transaction consuming it
+
+    (absent) ──> UNVERIFIED ───────────┐     fetched as history, not yet checked
+        │                              ▼
+        ├──────> UNNOTARISED ──────> VERIFIED     phase one of finality
+        │             │                ▲
+        │             └──> (absent)    │     the notary refused
+        └──────────────────────────────┘
+
+A status never goes back, and a verified transaction is never removed.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ledger.hashing import SecureHash
+from ledger.states import StateRef
+from ledger.stores.rows import ReadRows, Rows
+from ledger.transactions import SignedTransaction
+from runtime.codec import decode, encode, message
+from runtime.party import Party
+from runtime.ports import Space
+
+TRANSACTIONS: Final = Space("ledger.tx")
+UNNOTARISED_TRANSACTIONS: Final = Space("ledger.unnotarised")
+SPENT: Final = Space("ledger.spent")
+
+UNVERIFIED: Final = "unverified"
+UNNOTARISED: Final = "unnotarised"
+VERIFIED: Final = "verified"
+
+
+@message(name="ledger.TransactionRow")
+class TransactionRow:
+    """A stored transaction; ``status`` is one of the three words above."""
+
+    status: str
+    signed: SignedTransaction
+
+
+@message(name="ledger.Unnotarised")
+class Unnotarised:
+    """Whom to ask for the notary's signature, and since when it is missing."""
+
+    initiator: Party
+    recorded_ms: int
+
+
+def transaction_row(rows: ReadRows, tx_id: SecureHash) -> TransactionRow | None:
+    """Return what is stored under ``tx_id``."""
+    body = rows.get(TRANSACTIONS, tx_id.digest)
+    return None if body is None else decode(body, TransactionRow)
+
+
+def verified_transaction(rows: ReadRows, tx_id: SecureHash) -> SignedTransaction | None:
+    """Return the transaction if it was verified here."""
+    row = transaction_row(rows, tx_id)
+    return row.signed if row is not None and row.status == VERIFIED else None
+
+
+def add_unverified(rows: Rows, signed: SignedTransaction) -> None:
+    """Keep a transaction of a history until it is checked; one that is known stays as it is."""
+    if transaction_row(rows, signed.id) is None:
+        _put(rows, UNVERIFIED, signed)
+
+
+def add_unnotarised(
+    rows: Rows, signed: SignedTransaction, *, initiator: Party, now_ms: int
+) -> None:
+    """Keep a transaction that all have signed but the notary; one that is verified stays so."""
+    row = transaction_row(rows, signed.id)
+    if row is not None and row.status == VERIFIED:
+        return
+    _put(rows, UNNOTARISED, signed)
+    rows.put(UNNOTARISED_TRANSACTIONS, signed.id.digest, encode(Unnotarised(initiator, now_ms)))
+
+
+def add_verified(rows: Rows, signed: SignedTransaction) -> None:
+    """Keep a transaction with all its signatures, and what it consumes; the same again is none."""
+    known = verified_transaction(rows, signed.id)
+    if known is not None:
+        merged = known.with_signatures(*signed.signatures)
+        if merged == known:
+            return
+        signed = merged
+    _put(rows, VERIFIED, signed)
+    rows.delete(UNNOTARISED_TRANSACTIONS, signed.id.digest)
+    for ref in signed.transaction.inputs:
+        rows.put(SPENT, ref.key, signed.id.digest)
+
+
+def remove_unnotarised(rows: Rows, tx_id: SecureHash) -> bool:
+    """Forget a transaction that the notary refused; tell whether there was one to forget."""
+    row = transaction_row(rows, tx_id)
+    if row is None or row.status != UNNOTARISED:
+        return False
+    rows.delete(TRANSACTIONS, tx_id.digest)
+    rows.delete(UNNOTARISED_TRANSACTIONS, tx_id.digest)
+    return True
+
+
+def unnotarised_transactions(rows: ReadRows) -> Iterator[tuple[SecureHash, Unnotarised]]:
+    """Yield those whose notary signature never came, for recovery."""
+    for key, body in rows.scan(UNNOTARISED_TRANSACTIONS, b"", None):
+        yield SecureHash(key), decode(body, Unnotarised)
+
+
+def spender_of(rows: ReadRows, ref: StateRef) -> SecureHash | None:
+    """Return the verified transaction that consumes ``ref``, if this node knows one."""
+    digest = rows.get(SPENT, ref.key)
+    return None if digest is None else SecureHash(digest)
+
+
+def _put(rows: Rows, status: str, signed: SignedTransaction) -> None:
+    rows.put(TRANSACTIONS, signed.id.digest, encode(TransactionRow(status, signed)))
