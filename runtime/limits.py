@@ -7,6 +7,10 @@ MIB: Final = 1024 * 1024
 # One payload. Larger things travel as attachments, in chunks.
 MESSAGE_BYTES_MAX: Final = 10 * MIB
 
+# What an exception takes along to a peer or into the journal. It is an answer, not a payload.
+ERROR_CHARACTERS_MAX: Final = 4_096
+ERROR_BYTES_MAX: Final = 64 * 1024
+
 # One frame on a link carries many envelopes; it stays small enough not to delay the ones behind it.
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 FRAME_BYTES_TARGET: Final = 256 * 1024
@@ -56,6 +60,7 @@ NETWORK_PARAMETERS_BYTES_MAX: Final = 256 * 1024
 # An unknown name or key makes the directory look at its files again, but not more often than this.
 DIRECTORY_REFRESH_MS_MIN: Final = 1_000
 
+assert ERROR_BYTES_MAX < MESSAGE_BYTES_MAX
 assert FRAME_BYTES_TARGET < FRAME_BYTES_MAX
 assert MESSAGE_BYTES_MAX < UNREAD_BYTES_PER_SESSION_MAX
 assert RESEND_MS_FIRST < RESEND_MS_MAX

@@ -11,6 +11,7 @@ import enum
 import types
 import typing
 import uuid
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
@@ -87,22 +88,33 @@ def kinds(member: object) -> tuple[str, ...]:
 
 
 def type_text(annotation: object) -> str:
-    """Return ``annotation`` for people: wire names, builtins by their short names."""
+    """Return ``annotation`` for logs and errors: messages by their wire names."""
+    return _text(annotation, lambda cls: name_of(cls) or full_name(cls))
+
+
+def people_text(annotation: object) -> str:
+    """Return ``annotation`` as it would stand in the source: classes by their own names."""
+    return _text(annotation, lambda cls: cls.__qualname__)
+
+
+def _text(annotation: object, class_text: Callable[[type], str]) -> str:
+    if isinstance(annotation, typing.NewType):
+        return annotation.__name__ or ""
     annotation = _unwrapped(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(type_text(part) for part in arguments)
+        return " | ".join(_text(part, class_text) for part in arguments)
     if origin is typing.Literal or origin is collections.abc.Callable:
         return str(annotation).removeprefix("typing.")
     if origin is not None and arguments:
-        return f"{type_text(origin)}[{', '.join(type_text(part) for part in arguments)}]"
+        parts = ", ".join(_text(part, class_text) for part in arguments)
+        return f"{_text(origin, class_text)}[{parts}]"
     if annotation is None:
         return "None"
     if annotation is ...:
         return "..."
     if isinstance(annotation, type):
-        name = name_of(annotation) or BUILTIN_KINDS.get(annotation)
-        return name or full_name(annotation)
+        return BUILTIN_KINDS.get(annotation) or class_text(annotation)
     return str(annotation).removeprefix("typing.")
 
 

@@ -1,0 +1,262 @@
+"""Errors <-> bytes: what crosses to a peer, and what is kept as the outcome of a flow or step.
+
+A `PackedError` is the array ``[class name, message, args or nil, attributes, error id]``; each of
+the args and attributes is a `Packed`. No stack is ever in it.
+
+- To a peer crosses a `FlowException`. It comes back as the class it was, if that is known here,
+  else as a plain `FlowException` that names the original class.
+- An outcome stays on this node, so more comes back as what it was: `FlowException` and all of
+  `runtime.errors`, and the builtin exceptions of `REBUILT_BUILTINS`. Everything else comes back as
+  `FlowFailed`, with error id, class name and message.
+"""
+
+from typing import Final
+
+import msgspec
+
+from runtime.codec import Packed, decode, encode, pack, unpack_any
+from runtime.errors import (
+    BadMessage,
+    FlowException,
+    FlowFailed,
+    SennitError,
+    SessionError,
+    UndecodableEvent,
+)
+from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
+from runtime.message_class import public_module
+from runtime.value_tree import plumbing_structs
+
+REBUILT_BUILTINS: Final[dict[str, type[Exception]]] = {
+    cls.__name__: cls
+    for cls in (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        BlockingIOError,
+        BrokenPipeError,
+        BufferError,
+        ChildProcessError,
+        ConnectionAbortedError,
+        ConnectionError,
+        ConnectionRefusedError,
+        ConnectionResetError,
+        EOFError,
+        Exception,
+        FileExistsError,
+        FileNotFoundError,
+        FloatingPointError,
+        ImportError,
+        IndexError,
+        InterruptedError,
+        IsADirectoryError,
+        KeyError,
+        LookupError,
+        MemoryError,
+        ModuleNotFoundError,
+        NameError,
+        NotADirectoryError,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        PermissionError,
+        ProcessLookupError,
+        RecursionError,
+        RuntimeError,
+        TimeoutError,
+        TypeError,
+        UnboundLocalError,
+        UnicodeDecodeError,
+        UnicodeEncodeError,
+        UnicodeError,
+        UnicodeTranslateError,
+        ValueError,
+        ZeroDivisionError,
+    )
+}
+"""Builtin exceptions that ``cls(*args)`` makes anew, without any effect."""
+
+# They say where the error came from, not what it is; each receiver sets its own.
+_OF_THE_RECEIVER: Final = frozenset({"peer", "original_class"})
+
+
+class PackedError(msgspec.Struct, array_like=True, frozen=True):
+    """An exception on the wire or in the journal, without its stack."""
+
+    cls_name: str
+    message: str
+    args: list[Packed] | None = None
+    attributes: dict[str, Packed] = {}
+    error_id: str = ""
+
+
+plumbing_structs.add(PackedError)
+
+
+def pack_error(error: BaseException) -> PackedError:
+    """Return class, message, args and attributes of ``error`` as far as they can be encoded.
+
+    What is too large is left out: the args all together, attributes one by one.
+    """
+    return _pack(error, _OF_THE_RECEIVER, "")
+
+
+def unpack_error(
+    packed: PackedError, peer: str | None = None, error_id: str | None = None
+) -> FlowException:
+    """Return the exception as the class it had at ``peer``, if that is a `FlowException` here.
+
+    Otherwise it is a plain `FlowException` with ``original_class``. Never raises.
+    """
+    cls = _flow_exception_class(packed.cls_name)
+    error = None if cls is None else _rebuilt(packed, cls)
+    if not isinstance(error, FlowException):
+        error = _stand_in(packed)
+    _set_attributes(error, packed, _OF_THE_RECEIVER)
+    error.peer = peer
+    if peer is not None:
+        tail = f" (error id {error_id})" if error_id else ""
+        error.add_note(f"It was raised by the flow of {peer}{tail}.")
+    return error
+
+
+def pack_outcome(error: BaseException, error_id: str = "") -> PackedError:
+    """Return how a flow or step of this node failed."""
+    return _pack(error, frozenset(), error_id)
+
+
+def unpack_outcome(outcome: PackedError) -> Exception:
+    """Return the exception as it was, or `FlowFailed` in its place. Never raises."""
+    cls = _local_class(outcome.cls_name)
+    error = None if cls is None else _rebuilt(outcome, cls)
+    if error is None and cls is not None and issubclass(cls, FlowException):
+        error = _stand_in(outcome)
+    if error is None:
+        return FlowFailed(outcome.error_id, outcome.cls_name, outcome.message)
+    _set_attributes(error, outcome, frozenset())
+    return error
+
+
+def encode_error(error: BaseException, error_id: str = "") -> bytes:
+    """Return the bytes of `pack_outcome`; `decode_error` reads them here or at a peer."""
+    return encode(pack_outcome(error, error_id))
+
+
+def decode_error(body: bytes, *, peer: str | None = None, error_id: str | None = None) -> Exception:
+    """Return the exception that `encode_error` has written, here or at ``peer``.
+
+    If the bytes of a peer are no error, that is returned, as `BadMessage`; if those of this node
+    are none, `UndecodableEvent` is raised.
+    """
+    try:
+        packed = decode(body, PackedError)
+    except BadMessage as error:
+        if peer is None:
+            raise UndecodableEvent(f"an error in the journal can't be read: {error}") from error
+        return BadMessage(error.reason, f"from {peer}, in place of an error")
+    if peer is None:
+        return unpack_outcome(packed)
+    return unpack_error(packed, peer, error_id)
+
+
+def _stand_in(packed: PackedError) -> FlowException:
+    error = FlowException(packed.message)
+    error.original_class = packed.cls_name
+    return error
+
+
+def _pack(error: BaseException, left_out: frozenset[str], error_id: str) -> PackedError:
+    budget = ERROR_BYTES_MAX
+    args = _pack_args(error)
+    if args is not None:
+        size = sum(len(arg.body) for arg in args)
+        args, budget = (args, budget - size) if size <= budget else (None, budget)
+    attributes: dict[str, Packed] = {}
+    for name, value in vars(error).items():
+        if name.startswith("_") or name in left_out:
+            continue
+        packed = _pack_or_none(value)
+        if packed is not None and len(packed.body) <= budget:
+            attributes[name] = packed
+            budget -= len(packed.body)
+    return PackedError(_class_name(type(error)), _message_of(error), args, attributes, error_id)
+
+
+def _pack_args(error: BaseException) -> list[Packed] | None:
+    given = error.args
+    if isinstance(error, OSError) and error.filename is not None:
+        # OSError keeps the name of the file apart from its args.
+        given = (error.errno, error.strerror, error.filename)
+    args = [_pack_or_none(arg) for arg in given]
+    packed = [arg for arg in args if arg is not None]
+    return packed if len(packed) == len(args) else None
+
+
+def _pack_or_none(value: object) -> Packed | None:
+    try:
+        return pack(value)
+    except SennitError:
+        return None
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    # A __str__ that fails must not hide the error that it belongs to.
+    except Exception as broken:
+        text = f"(its __str__ raised {type(broken).__name__})"
+    if len(text) > ERROR_CHARACTERS_MAX:
+        text = f"{text[:ERROR_CHARACTERS_MAX]}..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _class_name(cls: type) -> str:
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    return f"{public_module(cls.__module__)}.{cls.__qualname__}"
+
+
+def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
+    if packed.args is None:
+        return None
+    try:
+        error = cls(*[unpack_any(arg) for arg in packed.args])
+    # The peer's class may have had another constructor.
+    except Exception:
+        return None
+    return error if isinstance(error, cls) else None
+
+
+def _set_attributes(error: Exception, packed: PackedError, left_out: frozenset[str]) -> None:
+    for name, value in packed.attributes.items():
+        if name.startswith("_") or name in left_out or callable(getattr(type(error), name, None)):
+            continue
+        try:
+            vars(error)[name] = unpack_any(value)
+        except SessionError:
+            continue
+
+
+def _flow_exception_class(name: str) -> type[FlowException] | None:
+    cls = FlowException.known.get(name)
+    if cls is None:
+        # A class of the script that runs as __main__ is known to others by its module.
+        own, _, _ = name.rpartition(".")
+        if own == public_module("__main__"):
+            cls = FlowException.known.get(f"__main__{name.removeprefix(own)}")
+    return cls
+
+
+def _local_class(name: str) -> type[Exception] | None:
+    return (
+        REBUILT_BUILTINS.get(name)
+        or _flow_exception_class(name)
+        or _subclasses_by_name(SennitError).get(name)
+    )
+
+
+def _subclasses_by_name(cls: type[SennitError]) -> dict[str, type[SennitError]]:
+    found = {_class_name(cls): cls}
+    for subclass in cls.__subclasses__():
+        found.update(_subclasses_by_name(subclass))
+    return found

@@ -1,0 +1,323 @@
+"""What a function takes and returns, as bytes: for flows, steps and atomic functions.
+
+Arguments are the array of the values in the order of the parameters: a ``*args`` parameter is one
+value, a list, and a ``**kwargs`` parameter is one value, a dict. A result is one value.
+A value whose annotation says fully what it is stands in the typed form of `runtime.codec`;
+any other (no annotation, ``object``, a bare list, a Protocol) is a `Packed`.
+
+An annotation may be added, removed or widened while bytes of before are still read, and parameters
+with defaults may be added at the end.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter
+from typing import Any, Final, cast
+
+import msgspec
+
+from runtime.codec import Packed, decode, encode, pack, unpack, unpack_any
+from runtime.decoding import typed_decoder
+from runtime.errors import BadMessage, MisuseError, SessionError, UnserialisableMessage
+from runtime.schema import BUILTIN_KINDS, is_open, people_text
+from runtime.signature_text import Convert, Target, values_from_text
+
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Arguments:
+    """The parameters of a function without its first ``skip``, and its result.
+
+    Annotations are looked at when the first value is encoded, so that they may name classes that
+    are defined later.
+    """
+
+    def __init__(self, function: Callable[..., object], *, skip: int = 0) -> None:
+        self.name = getattr(function, "__qualname__", repr(function))
+        self._function = inspect.unwrap(function)
+        signature = inspect.signature(function)
+        self.parameters: tuple[Parameter, ...] = tuple(signature.parameters.values())[skip:]
+        self._signature = signature.replace(parameters=self.parameters)
+        self._is_plain = all(parameter.kind in _POSITIONAL for parameter in self.parameters)
+        self._count = len(self.parameters)
+        self._codecs: _Codecs | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the signature for people: ``(buyer: Party, price: int = 3) -> str``."""
+        codecs = self._codecs_now()
+        parts = [
+            _parameter_text(parameter, annotation)
+            for parameter, annotation in zip(self.parameters, codecs.annotations, strict=True)
+        ]
+        arrow = "" if codecs.result is Parameter.empty else f" -> {people_text(codecs.result)}"
+        return f"({', '.join(parts)}){arrow}"
+
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, ...]:
+        """Return one value for each parameter, defaults included; raises TypeError."""
+        if self._is_plain and not kwargs and len(args) == self._count:
+            return args
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}{self.text}: {error}") from None
+        bound.apply_defaults()
+        return tuple(bound.arguments.values())
+
+    def call(self, values: Sequence[object], *first: object) -> Any:
+        """Call the function with values from `bind` or `decode`, after ``first``."""
+        if self._is_plain:
+            return self._function(*first, *values)
+        args: list[object] = list(first)
+        kwargs: dict[str, object] = {}
+        for parameter, value in zip(self.parameters, values, strict=True):
+            match parameter.kind:
+                case Parameter.VAR_POSITIONAL:
+                    args.extend(cast(Sequence[object], value))
+                case Parameter.VAR_KEYWORD:
+                    kwargs.update(cast(Mapping[str, object], value))
+                case Parameter.KEYWORD_ONLY:
+                    kwargs[parameter.name] = value
+                case _:
+                    args.append(value)
+        return self._function(*args, **kwargs)
+
+    def encode(self, values: tuple[object, ...]) -> bytes:
+        """Return the canonical bytes of the values; raises `UnserialisableMessage`."""
+        codecs = self._codecs or self._codecs_now()
+        try:
+            if codecs.is_packed_anywhere:
+                return encode(
+                    [
+                        pack(value) if is_packed else value
+                        for value, is_packed in zip(values, codecs.is_packed, strict=True)
+                    ]
+                )
+            return encode(values)
+        except UnserialisableMessage:
+            # Now value by value, to name the parameter.
+            for parameter, value in zip(self.parameters, values, strict=True):
+                self._check_encodable(parameter.name, value)
+            raise
+
+    def decode(self, body: bytes) -> tuple[object, ...]:
+        """Return the values; raises `BadMessage` if they don't fit the parameters."""
+        codecs = self._codecs or self._codecs_now()
+        try:
+            values: tuple[object, ...] = codecs.decode_all(body)
+        except BadMessage:
+            return self._decode_one_by_one(body, codecs)
+        if not codecs.is_packed_anywhere:
+            return values
+        return tuple(
+            unpack_any(cast(Packed, value)) if is_packed else value
+            for value, is_packed in zip(values, codecs.is_packed, strict=True)
+        )
+
+    def encode_result(self, value: object) -> bytes:
+        """Return the bytes of a result; raises `UnserialisableMessage` that names the function.
+
+        A value of another type than declared is refused: it could not be read again.
+        """
+        codecs = self._codecs or self._codecs_now()
+        try:
+            if codecs.is_result_packed:
+                return encode(pack(value, keep_order=True))
+            body = encode(value, keep_order=True)
+        except UnserialisableMessage as error:
+            raise _elsewhere(error, f"the result of {self.name}") from error
+        if type(value) is not codecs.result:
+            try:
+                decode(body, codecs.result)
+            except BadMessage as error:
+                raise UnserialisableMessage(
+                    f"the result of {self.name}",
+                    people_text(type(value)),
+                    f"it is declared to be {people_text(codecs.result)}",
+                ) from error
+        return body
+
+    def decode_result(self, body: bytes) -> Any:
+        """Return the result; raises `BadMessage` if it is not what the function returns now."""
+        codecs = self._codecs or self._codecs_now()
+        if codecs.is_result_packed:
+            return _unpacked(body)
+        try:
+            return decode(body, codecs.result)
+        except BadMessage:
+            # Perhaps it was written before the function had an annotation.
+            return _repacked(body, codecs.result)
+
+    def from_text(
+        self,
+        given: Sequence[object] | Mapping[str, object],
+        named: Mapping[str, object] | None = None,
+        *,
+        convert: Convert | None = None,
+    ) -> tuple[object, ...]:
+        """Return one value for each parameter from what a person typed; raises `BadArguments`.
+
+        ``given`` is a list of texts, each ``name=value`` or the value of the next parameter, or a
+        mapping by name; ``named`` comes on top. A text is read by the annotation: a number, a
+        date, JSON for lists and messages. What is no text is taken as JSON has it, and a `Packed`
+        is unpacked. ``convert(annotation, text)`` may return the value for a class it knows, or
+        NotImplemented.
+        """
+        annotations = self._codecs_now().annotations
+        target = Target(f"{self.name}{self.text}", self.parameters, annotations, convert)
+        return values_from_text(target, given, named or {})
+
+    def _codecs_now(self) -> "_Codecs":
+        if self._codecs is None:
+            self._codecs = _Codecs(self._function, self.parameters)
+        return self._codecs
+
+    def _check_encodable(self, name: str, value: object) -> None:
+        try:
+            encode(value)
+        except UnserialisableMessage as error:
+            raise _elsewhere(error, f"{self.name}({name}=...)") from error
+
+    def _decode_one_by_one(self, body: bytes, codecs: "_Codecs") -> tuple[object, ...]:
+        """Decode what was written for an older signature of the function."""
+        raws = decode(body, list[msgspec.Raw])
+        if len(raws) > self._count:
+            raise BadMessage(f"{len(raws)} values for {self.name}{self.text}")
+        values: list[object] = []
+        for index, parameter in enumerate(self.parameters):
+            if index >= len(raws):
+                values.append(_default_of(parameter, f"{self.name}{self.text}"))
+                continue
+            try:
+                raw = bytes(raws[index])
+                if codecs.is_packed[index]:
+                    values.append(_unpacked(raw))
+                else:
+                    values.append(_decoded(raw, codecs.annotations[index]))
+            except SessionError as error:
+                raise BadMessage(f"{self.name}({parameter.name}=...): {error}") from error
+        return tuple(values)
+
+
+class _Codecs:
+    """How the values of one function are written."""
+
+    def __init__(self, function: Callable[..., object], parameters: Sequence[Parameter]) -> None:
+        hints = _hints_of(function)
+        self.annotations: list[Any] = [
+            _effective(parameter, hints.get(parameter.name, Parameter.empty))
+            for parameter in parameters
+        ]
+        self.is_packed = [_must_be_packed(annotation) for annotation in self.annotations]
+        self.is_packed_anywhere = any(self.is_packed)
+        self.result: Any = hints.get("return", Parameter.empty)
+        self.is_result_packed = _must_be_packed(self.result)
+        types_of_all = tuple(
+            Packed if is_packed else annotation
+            for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)
+        )
+        self._all: Any = tuple[types_of_all] if types_of_all else tuple[()]  # type: ignore[valid-type]
+
+    def decode_all(self, body: bytes) -> Any:
+        """Return all values, those that are packed still so."""
+        return decode(body, self._all)
+
+
+def _hints_of(function: Callable[..., object]) -> dict[str, Any]:
+    annotations = inspect.get_annotations(function)
+    scope = getattr(function, "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, annotation in annotations.items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            hints.update(typing.get_type_hints(holder, scope, scope, include_extras=True))
+        except (NameError, TypeError, AttributeError):
+            # Imported for the type checker only: such a value describes itself.
+            hints[name] = Parameter.empty
+    return hints
+
+
+def _effective(parameter: Parameter, annotation: Any) -> Any:
+    match parameter.kind:
+        case Parameter.VAR_POSITIONAL:
+            return list if annotation is Parameter.empty else tuple[annotation, ...]
+        case Parameter.VAR_KEYWORD:
+            return dict if annotation is Parameter.empty else dict[str, annotation]
+        case _:
+            return annotation
+
+
+def _must_be_packed(annotation: object) -> bool:
+    if annotation is Parameter.empty:
+        return True
+    if annotation in BUILTIN_KINDS:
+        return annotation in (list, tuple, dict, set, frozenset)
+    try:
+        if is_open(annotation, ""):
+            return True
+        typed_decoder(annotation)
+    except (UnserialisableMessage, MisuseError, TypeError):
+        return True
+    return False
+
+
+def _decoded(raw: bytes, annotation: object) -> object:
+    try:
+        return decode(raw, annotation)
+    except BadMessage:
+        return _repacked(raw, annotation)
+
+
+def _repacked(raw: bytes, annotation: object) -> object:
+    return unpack(decode(raw, Packed), annotation)
+
+
+def _unpacked(raw: bytes) -> object:
+    try:
+        packed = decode(raw, Packed)
+    except BadMessage:
+        # It was written when there still was an annotation.
+        return decode(raw, object)
+    return unpack_any(packed)
+
+
+def _default_of(parameter: Parameter, text: str) -> object:
+    match parameter.kind:
+        case Parameter.VAR_POSITIONAL:
+            return ()
+        case Parameter.VAR_KEYWORD:
+            return {}
+        case _:
+            if parameter.default is Parameter.empty:
+                raise BadMessage(f"no value for {parameter.name} of {text}")
+            return parameter.default
+
+
+def _elsewhere(error: UnserialisableMessage, place: str) -> UnserialisableMessage:
+    """Return the error with a path that begins at ``place`` rather than at the value's class."""
+    starts = [i for i in (error.path.find("."), error.path.find("[")) if i >= 0]
+    rest = error.path[min(starts) :] if starts else ""
+    return UnserialisableMessage(f"{place}{rest}", error.type_name, error.advice)
+
+
+def _parameter_text(parameter: Parameter, annotation: object) -> str:
+    text = parameter.name
+    match parameter.kind:
+        case Parameter.VAR_POSITIONAL:
+            text, annotation = f"*{text}", _element(annotation, 0)
+        case Parameter.VAR_KEYWORD:
+            text, annotation = f"**{text}", _element(annotation, 1)
+        case _:
+            pass
+    if annotation is not Parameter.empty:
+        text += f": {people_text(annotation)}"
+    if parameter.default is not Parameter.empty:
+        text += f" = {parameter.default!r}"
+    return text
+
+
+def _element(annotation: object, index: int) -> object:
+    arguments = typing.get_args(annotation)
+    return arguments[index] if arguments else Parameter.empty
