@@ -219,7 +219,7 @@ def _read_spec(path: Path) -> _NetworkSpec:
 
 
 def _read_nodes(top: Table) -> tuple[_NodeSpec, ...]:
-    nodes: dict[PeerName, _NodeSpec] = {}
+    nodes: list[_NodeSpec] = []
     tables = top.tables("node")
     if not 1 <= len(tables) <= NODES_MAX:
         what = f"there are {len(tables)} nodes"
@@ -230,12 +230,12 @@ def _read_nodes(top: Table) -> tuple[_NodeSpec, ...]:
             apps=read_apps(table),
             notary=table.choice("notary", NOTARY_ROLES, "") or None,
         )
-        if node.name and node.name in nodes:
+        if node.name and node.name in {other.name for other in nodes}:
             what = f"name {node.name!r} is there twice"
             table.mistake("name", what, "Give each node a name of its own")
-        nodes[node.name] = node
+        nodes.append(node)
         table.done()
-    return tuple(nodes.values())
+    return tuple(nodes)
 
 
 def _read_users(top: Table) -> tuple[_UserSpec, ...]:

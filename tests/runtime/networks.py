@@ -1,0 +1,44 @@
+"""Development networks for tests, on a real disk."""
+
+from pathlib import Path
+
+from runtime.edge.keystore import KeyStore, read_password
+from runtime.network_bootstrap import CreatedNetwork, CreatedNode, create_network
+
+SPEC = """\
+[network]
+name = "demo"
+
+[[node]]
+name = "O=Notary,L=London,C=GB"
+notary = "non-validating"
+
+[[node]]
+name = "O=Bank A,L=London,C=GB"
+apps = ["samples.trade"]
+
+[[node]]
+name = "O=Bank B,L=Paris,C=FR"
+"""
+
+
+class FixedClock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self, time_ms: int) -> None:
+        self.time_ms = time_ms
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+
+def make_network(directory: Path, spec: str = SPEC) -> CreatedNetwork:
+    """Write the spec into the directory and make its network beside it."""
+    path = directory / "demo.toml"
+    path.write_text(spec)
+    return create_network(path)
+
+
+def open_keystore(node: CreatedNode) -> KeyStore:
+    """Open a node's keystore as the node would."""
+    return KeyStore.open(node.directory / "keys", read_password(node.directory / "password", {}))
