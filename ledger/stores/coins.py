@@ -81,7 +81,7 @@ def _by_notary(rows: ReadRows, prefix: bytes) -> Iterator[Iterator[StateRef]]:
     """Yield, for each notary under ``prefix``, the references; the caller may leave one early."""
     start = prefix
     while True:
-        first = next(scan_prefix_from(rows, prefix, start), None)
+        first = next(_scan_from(rows, prefix, start), None)
         if first is None:
             return
         notary_prefix = first[0][:_REF_START]
@@ -92,7 +92,7 @@ def _by_notary(rows: ReadRows, prefix: bytes) -> Iterator[Iterator[StateRef]]:
         start = notary_prefix + b"\xff" * 37
 
 
-def scan_prefix_from(rows: ReadRows, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _scan_from(rows: ReadRows, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the coins whose key begins with ``prefix`` and is not before ``start``."""
     for key, value in rows.scan(COINS, start, None):
         if not key.startswith(prefix):

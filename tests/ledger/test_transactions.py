@@ -145,7 +145,7 @@ def test_a_transaction_of_wrong_shape_is_refused(
 
 
 def test_bytes_that_are_no_transaction_are_refused() -> None:
-    with pytest.raises(TransactionMalformed, match=r"no ledger\.Wire"):
+    with pytest.raises(TransactionMalformed, match=r"ledger\.Wire"):
         _ = SignedTransaction(b"\xc0").id
     with pytest.raises(TransactionMalformed, match="more than"):
         _ = SignedTransaction(bytes(TRANSACTION_BYTES_MAX + 1)).id

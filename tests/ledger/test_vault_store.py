@@ -157,6 +157,16 @@ def test_too_few_coins_say_how_much_is_missing() -> None:
     assert (caught.value.missing, caught.value.product) == (5, "USD")
 
 
+def test_coins_of_other_products_do_not_count() -> None:
+    rows = MemoryRows()
+    for product in ("USD", "EUR", "GBP", "CHF"):
+        keep(rows, transaction(coin(1, product=product)))
+
+    for product in ("USD", "EUR", "GBP", "CHF"):
+        with pytest.raises(InsufficientBalance, match=f"1 {product}"):
+            select_coins(rows, CoinRequest("tests.Coin", product, 2))
+
+
 def test_coins_of_one_selection_have_one_notary() -> None:
     rows = MemoryRows()
     keep(rows, transaction(coin(10), coin(1)))

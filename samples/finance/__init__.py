@@ -1,0 +1,1 @@
+"""Cash and commercial paper: two contracts, and the flows that move them."""
