@@ -1,0 +1,150 @@
+"""Session messages as they cross a link, and how they look in bytes.
+
+An envelope is one msgpack array; its first element is the kind:
+
+    [0, sid, flow, version, app, app_version, conversation, type, body]   open, number 0
+    [1, to, sid, version, app, app_version]                               accept, number 0
+    [2, to, sid, reason, error_id]                                        refuse, number 0
+    [3, to, number, type, body]                                           data
+    [4, to, number, error, error_id]                                      error
+    [5, to, number]                                                       end
+    [6, to, up_to]                                                        acknowledgement
+
+``sid`` is the sender's session id, ``to`` the receiver's, both 16 bytes. ``number`` counts the
+messages of one direction of a session from 0; ``up_to`` says that all numbers up to and including
+it are durable at the receiver. ``type`` and ``body`` are a packed value; an open message without
+payload has an empty ``type``. ``error`` is a packed `FlowException` or nil. Who sent an envelope is
+known from the link that it came over, never from a field.
+"""
+
+from typing import Final
+
+import msgspec
+
+from runtime.errors import BadMessage
+from runtime.ids import ErrorId, SessionId
+
+SESSION_ID_BYTES: Final = 16
+NAME_CHARACTERS_MAX: Final = 255
+
+
+class Envelope(msgspec.Struct, array_like=True, gc=False):
+    """Base of all kinds."""
+
+
+class Open(Envelope, tag=0):
+    """Asks the peer to start the responder of ``flow``; may carry the first payload."""
+
+    sid: SessionId
+    flow: str
+    version: int
+    app: str
+    app_version: str
+    conversation: bytes
+    type: str
+    body: bytes
+
+
+class Accept(Envelope, tag=1):
+    """The responder exists, durably."""
+
+    to: SessionId
+    sid: SessionId
+    version: int
+    app: str
+    app_version: str
+
+
+class Refuse(Envelope, tag=2):
+    """No responder was started, and why."""
+
+    to: SessionId
+    sid: SessionId
+    reason: str
+    error_id: ErrorId
+
+
+class Data(Envelope, tag=3):
+    """One value."""
+
+    to: SessionId
+    number: int
+    type: str
+    body: bytes
+
+
+class Error(Envelope, tag=4):
+    """The sender's flow failed. ``error`` is there if it was a `FlowException` of its own."""
+
+    to: SessionId
+    number: int
+    error: bytes | None
+    error_id: ErrorId
+
+
+class End(Envelope, tag=5):
+    """The sender's flow finished, or closed the session."""
+
+    to: SessionId
+    number: int
+
+
+class Ack(Envelope, tag=6):
+    """All messages that ``to`` sent, up to number ``up_to``, are durable at the receiver."""
+
+    to: SessionId
+    up_to: int
+
+
+AnyEnvelope = Open | Accept | Refuse | Data | Error | End | Ack
+Content = Open | Refuse | Data | Error | End
+"""What a flow can come to see: a payload or the end of the conversation."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[AnyEnvelope] = msgspec.msgpack.Decoder(AnyEnvelope)
+
+
+def encode(envelope: AnyEnvelope) -> bytes:
+    """Return the bytes of ``envelope``."""
+    return _encode(envelope)
+
+
+def decode(data: bytes) -> AnyEnvelope:
+    """Return the envelope in ``data``; raises `BadMessage` for anything that is none."""
+    try:
+        envelope = _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise BadMessage(f"not an envelope: {error}") from None
+    _check(envelope)
+    return envelope
+
+
+def number_of(envelope: Accept | Content) -> int:
+    """Return the envelope's number in its direction of the session."""
+    match envelope:
+        case Data() | Error() | End():
+            return envelope.number
+        case Open() | Accept() | Refuse():
+            return 0
+
+
+def _check(envelope: AnyEnvelope) -> None:
+    match envelope:
+        case Open():
+            ids = [envelope.sid]
+            number = 0
+            if len(envelope.flow) > NAME_CHARACTERS_MAX:
+                raise BadMessage("the flow name of an open message is too long")
+        case Accept() | Refuse():
+            ids = [envelope.to, envelope.sid]
+            number = 0
+        case Data() | Error() | End():
+            ids = [envelope.to]
+            number = envelope.number
+        case Ack():
+            ids = [envelope.to]
+            number = envelope.up_to
+    if any(len(sid) != SESSION_ID_BYTES for sid in ids):
+        raise BadMessage(f"a session id has {SESSION_ID_BYTES} bytes")
+    if number < 0:
+        raise BadMessage("a message number is not negative")

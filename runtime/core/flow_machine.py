@@ -1,0 +1,266 @@
+"""One flow: where its life stands, and how its operations meet the recorded events. No I/O.
+
+    NEW --started--> RUNNING --suspended--> WAITING --resumed--> RUNNING --ended--> ENDED
+                     RUNNING, WAITING --held--> HELD --retried--> NEW
+                     RUNNING, WAITING --retried--> NEW
+                     NEW, WAITING, HELD --ended--> ENDED      (killed, or failed by an operator)
+                     NEW --held--> HELD
+
+While ``cursor`` has not reached the end of ``recorded``, the flow is being replayed: each operation
+must match the next recorded event in place, kind, key attributes and fingerprint, and is answered
+from it. Anything else is `Diverged`.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeVar
+
+from runtime.core.events import (
+    Accepted,
+    AnyEvent,
+    Clocked,
+    Closed,
+    DeadlineSet,
+    Ended,
+    Entered,
+    Event,
+    Left,
+    Opened,
+    Received,
+    Sent,
+    Slept,
+    Started,
+    StepAttempted,
+    StepIntended,
+    Stepped,
+    TimedOut,
+    describe,
+)
+from runtime.errors import Diverged
+
+
+class Status(Enum):
+    """Where a flow's life stands."""
+
+    NEW = "new"
+    RUNNING = "running"
+    WAITING = "waiting"
+    HELD = "held"
+    ENDED = "ended"
+
+
+class Input(Enum):
+    """What can happen to a flow."""
+
+    STARTED = "started"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    HELD = "held"
+    RETRIED = "retried"
+    ENDED = "ended"
+
+
+TRANSITIONS: Final[Mapping[tuple[Status, Input], Status]] = {
+    (Status.NEW, Input.STARTED): Status.RUNNING,
+    (Status.NEW, Input.HELD): Status.HELD,
+    (Status.NEW, Input.ENDED): Status.ENDED,
+    (Status.RUNNING, Input.SUSPENDED): Status.WAITING,
+    (Status.RUNNING, Input.HELD): Status.HELD,
+    (Status.RUNNING, Input.RETRIED): Status.NEW,
+    (Status.RUNNING, Input.ENDED): Status.ENDED,
+    (Status.WAITING, Input.RESUMED): Status.RUNNING,
+    (Status.WAITING, Input.HELD): Status.HELD,
+    (Status.WAITING, Input.RETRIED): Status.NEW,
+    (Status.WAITING, Input.ENDED): Status.ENDED,
+    (Status.HELD, Input.RETRIED): Status.NEW,
+    (Status.HELD, Input.ENDED): Status.ENDED,
+}
+
+EventT = TypeVar("EventT", bound=Event)
+StepEvent = Stepped | StepAttempted | StepIntended
+
+
+class IllegalTransition(AssertionError):
+    """The engine did to a flow what its status cannot have."""
+
+
+class FlowMachine:
+    """Status, journal position and recorded operations of one flow, changed in place."""
+
+    __slots__ = ("cursor", "index_next", "recorded", "started", "status")
+
+    def __init__(self, events: Sequence[AnyEvent]) -> None:
+        started = events[0]
+        assert isinstance(started, Started)
+        self.started = started
+        self.status = Status.NEW
+        self.index_next = len(events)
+        self.cursor = 0
+        # An acceptance is a fact about a session and not the outcome of an operation.
+        self.recorded = [
+            (index, event)
+            for index, event in enumerate(events)
+            if not isinstance(event, Started | Accepted | Ended)
+        ]
+
+    def move(self, event: Input) -> None:
+        """Change the status; a pair that is not in TRANSITIONS is our bug and raises."""
+        status = TRANSITIONS.get((self.status, event))
+        if status is None:
+            raise IllegalTransition(f"{event.value} while {self.status.value}")
+        self.status = status
+
+    @property
+    def is_replaying(self) -> bool:
+        """Tell whether recorded events are left to answer from."""
+        return self.cursor < len(self.recorded)
+
+    # --- operations against the record; None means that nothing is recorded: do it now ------
+
+    def step(self, *, path: str, name: str, arguments: bytes, is_loose: bool) -> StepEvent | None:
+        """Match a step (or an atomic operation) by name and arguments."""
+        if self.cursor == len(self.recorded):
+            return None
+        event = self.recorded[self.cursor][1]
+        if (
+            isinstance(event, Stepped | StepAttempted | StepIntended)
+            and event.path == path
+            and event.name == name
+            and (is_loose or event.arguments == arguments)
+        ):
+            self.cursor += 1
+            return event
+        asked = describe(Stepped(0, path, name, arguments, b""))
+        raise self._diverged(path, asked)
+
+    def opened(self, *, path: str, session: int, peer: str, flow: str) -> Opened | None:
+        """Match the first use of a session by peer and protocol."""
+        event = self._next()
+        if event is None:
+            return None
+        if isinstance(event, Opened) and (event.path, event.session, event.peer, event.flow) == (
+            path,
+            session,
+            peer,
+            flow,
+        ):
+            self.cursor += 1
+            return event
+        raise self._diverged(path, f"open session {session} to {peer} for {flow}")
+
+    def sent(
+        self, *, path: str, session: int, type_name: str, content: bytes
+    ) -> Sent | Received | None:
+        """Match a send by session, message type and content.
+
+        A `Received` in its place says that the session was over by then.
+        """
+        event = self._next()
+        if event is None:
+            return None
+        if isinstance(event, Received) and (event.path, event.session) == (path, session):
+            self.cursor += 1
+            return event
+        if isinstance(event, Sent) and (event.path, event.session, event.type, event.content) == (
+            path,
+            session,
+            type_name,
+            content,
+        ):
+            self.cursor += 1
+            return event
+        raise self._diverged(path, describe(Sent(0, path, session, type_name, content)))
+
+    def received(
+        self, *, path: str, sessions: Sequence[int], asked: str
+    ) -> Received | TimedOut | None:
+        """Match one message taken from one of ``sessions``, or a wait that timed out."""
+        event = self._next()
+        if event is None:
+            return None
+        if event.path == path and (
+            isinstance(event, TimedOut)
+            or (isinstance(event, Received) and event.session in sessions)
+        ):
+            self.cursor += 1
+            return event
+        raise self._diverged(path, asked)
+
+    def timed_out(self, *, path: str) -> TimedOut | None:
+        """Take a recorded time-out, if that is what comes next; else nothing moves."""
+        event = self._next()
+        if isinstance(event, TimedOut) and event.path == path:
+            self.cursor += 1
+            return event
+        return None
+
+    def slept(self, *, path: str) -> Slept | None:
+        """Match a sleep."""
+        return self._of_kind(Slept, path, "sleep")
+
+    def clocked(self, *, path: str) -> Clocked | None:
+        """Match a question for the time."""
+        return self._of_kind(Clocked, path, "now")
+
+    def deadline_set(self, *, path: str) -> DeadlineSet | None:
+        """Match the entry of a timeout scope."""
+        return self._of_kind(DeadlineSet, path, "timeout")
+
+    def closed(self, *, path: str, session: int) -> Closed | None:
+        """Match the closing of a session."""
+        event = self._of_kind(Closed, path, f"close session {session}")
+        if event is not None and event.session != session:
+            self.cursor -= 1
+            raise self._diverged(path, f"close session {session}")
+        return event
+
+    def entered(self, *, path: str, flow: str, arguments: bytes) -> Entered | None:
+        """Match the start of an initiating sub-flow."""
+        asked = describe(Entered(0, path, flow, 0, arguments))
+        event = self._of_kind(Entered, path, asked)
+        if event is not None and (event.flow, event.arguments) != (flow, arguments):
+            self.cursor -= 1
+            raise self._diverged(path, asked)
+        return event
+
+    def left(self, *, path: str, flow: str, failed: bool) -> Left | None:
+        """Match the end of an initiating sub-flow."""
+        asked = f"the end of sub-flow {flow}" + (" by an error" if failed else "")
+        event = self._of_kind(Left, path, asked)
+        if event is not None and (event.flow, event.failed) != (flow, failed):
+            self.cursor -= 1
+            raise self._diverged(path, asked)
+        return event
+
+    def ended(self) -> None:
+        """Check that the function's end comes after all that is recorded."""
+        if self.is_replaying:
+            raise self._diverged("", "the end of the flow")
+
+    def position(self) -> int:
+        """Return the journal index of the next operation, replayed or new."""
+        if self.cursor < len(self.recorded):
+            return self.recorded[self.cursor][0]
+        return self.index_next
+
+    def _next(self) -> AnyEvent | None:
+        if self.cursor == len(self.recorded):
+            return None
+        return self.recorded[self.cursor][1]
+
+    def _of_kind(self, kind: type[EventT], path: str, asked: str) -> EventT | None:
+        event = self._next()
+        if event is None:
+            return None
+        if isinstance(event, kind) and event.path == path:
+            self.cursor += 1
+            return event
+        raise self._diverged(path, asked)
+
+    def _diverged(self, path: str, asked: str) -> Diverged:
+        index, event = self.recorded[self.cursor]
+        recorded = describe(event)
+        if event.path != path:
+            recorded = f"{recorded} in sub-flow {event.path or 'none'}"
+            asked = f"{asked} in sub-flow {path or 'none'}"
+        return Diverged(f"event {index}", recorded, asked)

@@ -1,0 +1,90 @@
+"""Fold the events of a flow to its sessions, without running any of its code."""
+
+from collections.abc import Sequence
+
+from runtime.core.derive import session_id
+from runtime.core.envelopes import Accept, Ack, decode
+from runtime.core.events import (
+    Accepted,
+    AnyEvent,
+    Closed,
+    Left,
+    Opened,
+    Received,
+    Sent,
+    Started,
+)
+from runtime.core.session_machine import SessionMachine, Status
+from runtime.errors import UndecodableEvent
+
+
+def fold_sessions(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
+    """Return the flow's sessions by number, as the journal leaves them.
+
+    What arrived and was not read yet is not in the journal: the inbox has it.
+    """
+    started = events[0]
+    assert isinstance(started, Started)
+    sessions: dict[int, SessionMachine] = {}
+    opened_in: dict[str, list[SessionMachine]] = {}
+    if started.origin is not None:
+        machine = SessionMachine(
+            number=0, sid=session_id(started.seed, 0), peer=started.origin.peer
+        )
+        machine.restore_responder(
+            peer_sid=started.origin.peer_session,
+            version=started.origin.version,
+            app=started.origin.app,
+            app_version=started.origin.app_version,
+        )
+        sessions[0] = machine
+    for event in events:
+        match event:
+            case Opened():
+                machine = SessionMachine(
+                    number=event.session,
+                    sid=session_id(started.seed, event.session),
+                    peer=event.peer,
+                )
+                machine.restore_opened()
+                sessions[event.session] = machine
+                opened_in.setdefault(event.path, []).append(machine)
+            case Accepted():
+                machine = sessions[event.session]
+                machine.restore_accepted(
+                    Accept(
+                        machine.sid,
+                        event.peer_session,
+                        event.version,
+                        event.app,
+                        event.app_version,
+                    )
+                )
+            case Sent():
+                sessions[event.session].restore_sent()
+            case Received():
+                _restore_received(sessions[event.session], event)
+            case Closed():
+                sessions[event.session].restore_closed()
+            case Left():
+                for machine in opened_in.pop(event.path, []):
+                    if must_end(machine):
+                        machine.restore_closed()
+            case _:
+                pass
+    return sessions
+
+
+def must_end(machine: SessionMachine) -> bool:
+    """Tell whether the end of its flow has to be told to the peer of this session."""
+    return machine.status in (Status.OPENING, Status.OPEN) or (
+        machine.status is Status.PEER_ENDED and machine.peer_sid is not None
+    )
+
+
+def _restore_received(machine: SessionMachine, event: Received) -> None:
+    content = decode(event.envelope)
+    if isinstance(content, Accept | Ack):
+        raise UndecodableEvent(f"event of session {event.session} holds no content")
+    if event.number >= machine.in_next or event.number == 0:
+        machine.restore_arrived(content, event.envelope, is_read=True)

@@ -1,0 +1,276 @@
+"""One side of a session: numbers, order, duplicates, acknowledgement, open and end. No I/O.
+
+    FRESH --opened--> OPENING --accepted--> OPEN --peer ended--> PEER_ENDED --closed--> DONE
+                      OPENING --refused--> PEER_ENDED
+                      OPENING --closed--> OPENING_CLOSED --accepted--> CLOSED
+                                          OPENING_CLOSED --refused--> DONE
+                                            OPEN --closed--> CLOSED --peer ended--> DONE
+
+A responder's side begins OPEN, with the open message counted as number 0. A pair that is not in
+TRANSITIONS is a bug of ours if we caused it and a violation by the peer if a message did.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from runtime.core.envelopes import (
+    Accept,
+    Content,
+    Data,
+    End,
+    Error,
+    Open,
+    Refuse,
+    number_of,
+)
+from runtime.errors import ProtocolViolation
+from runtime.ids import ErrorId, PeerName, SessionId
+from runtime.limits import GAP_ENVELOPES_MAX, UNREAD_BYTES_PER_SESSION_MAX
+
+
+class Status(Enum):
+    """Where a session stands, seen from one side."""
+
+    FRESH = "fresh"
+    OPENING = "opening"
+    OPENING_CLOSED = "opening, closed by us"
+    OPEN = "open"
+    PEER_ENDED = "ended by the peer"
+    CLOSED = "closed by us"
+    DONE = "ended by both"
+
+
+class Input(Enum):
+    """What can happen to a session."""
+
+    OPENED = "opened"
+    SENT = "sent"
+    CLOSED = "closed"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    DATA = "data"
+    PEER_ENDED = "peer ended"
+
+
+TRANSITIONS: Final[Mapping[tuple[Status, Input], Status]] = {
+    (Status.FRESH, Input.OPENED): Status.OPENING,
+    (Status.OPENING, Input.SENT): Status.OPENING,
+    (Status.OPENING, Input.ACCEPTED): Status.OPEN,
+    (Status.OPENING, Input.REFUSED): Status.PEER_ENDED,
+    (Status.OPENING, Input.CLOSED): Status.OPENING_CLOSED,
+    (Status.OPENING_CLOSED, Input.ACCEPTED): Status.CLOSED,
+    (Status.OPENING_CLOSED, Input.REFUSED): Status.DONE,
+    (Status.OPEN, Input.SENT): Status.OPEN,
+    (Status.OPEN, Input.DATA): Status.OPEN,
+    (Status.OPEN, Input.PEER_ENDED): Status.PEER_ENDED,
+    (Status.OPEN, Input.CLOSED): Status.CLOSED,
+    (Status.PEER_ENDED, Input.CLOSED): Status.DONE,
+    # What the peer had sent before it learned that we closed is taken and dropped.
+    (Status.CLOSED, Input.DATA): Status.CLOSED,
+    (Status.CLOSED, Input.PEER_ENDED): Status.DONE,
+}
+
+
+_INPUTS: Final[Mapping[type, Input]] = {
+    Accept: Input.ACCEPTED,
+    Refuse: Input.REFUSED,
+    Data: Input.DATA,
+    Error: Input.PEER_ENDED,
+    End: Input.PEER_ENDED,
+}
+
+Arriving = Accept | Content
+
+
+class IllegalTransition(AssertionError):
+    """The engine asked a session for something that its status cannot have."""
+
+
+class SessionMachine:
+    """The state of one side of one session, changed in place by one input at a time."""
+
+    __slots__ = (
+        "app",
+        "app_version",
+        "gap",
+        "in_next",
+        "number",
+        "out_next",
+        "peer",
+        "peer_sid",
+        "peer_version",
+        "sid",
+        "status",
+        "unread",
+        "unread_bytes",
+    )
+
+    def __init__(self, *, number: int, sid: SessionId, peer: PeerName) -> None:
+        self.number = number
+        self.sid = sid
+        self.peer = peer
+        self.status = Status.FRESH
+        self.peer_sid: SessionId | None = None
+        self.peer_version = 0
+        self.app = ""
+        self.app_version = ""
+        self.out_next = 0
+        self.in_next = 0
+        self.gap: dict[int, tuple[Arriving, bytes]] = {}
+        self.unread: deque[tuple[Content, bytes]] = deque()
+        self.unread_bytes = 0
+
+    # --- what the flow does -----------------------------------------------------------------
+
+    def open(self, *, flow: str, version: int, app: str, app_version: str) -> Open:
+        """Return the open message; it takes number 0."""
+        self._move(Input.OPENED)
+        self.out_next = 1
+        return Open(self.sid, flow, version, app, app_version, b"", "", b"")
+
+    def send(self, type_name: str, body: bytes) -> Data:
+        """Return the next data message. Before acceptance its ``to`` is empty: keep it."""
+        self._move(Input.SENT)
+        return Data(self.peer_sid or SessionId(b""), self._take_number(), type_name, body)
+
+    def end(self) -> End:
+        """Close this side because the flow finished, or closed the session."""
+        self._move(Input.CLOSED)
+        self._drop_unread()
+        return End(self.peer_sid or SessionId(b""), self._take_number())
+
+    def fail(self, error: bytes | None, error_id: ErrorId) -> Error:
+        """Close this side because the flow failed."""
+        self._move(Input.CLOSED)
+        self._drop_unread()
+        return Error(self.peer_sid or SessionId(b""), self._take_number(), error, error_id)
+
+    def accept_opened(self, opened: Open, *, version: int, app: str, app_version: str) -> Accept:
+        """Become the responder's side of ``opened``; returns the accept message, number 0."""
+        assert self.status is Status.FRESH
+        self.status = Status.OPEN
+        self.peer_sid = opened.sid
+        self.peer_version = opened.version
+        self.app = opened.app
+        self.app_version = opened.app_version
+        self.in_next = 1
+        self.out_next = 1
+        return Accept(opened.sid, self.sid, version, app, app_version)
+
+    # --- what the peer does -----------------------------------------------------------------
+
+    def arrive(self, envelope: Arriving, encoded: bytes) -> list[tuple[Arriving, bytes]]:
+        """Take a message; return it and those that it freed from a gap, in their order.
+
+        Returns nothing for a duplicate, for a message beyond a gap (held), and for one that has no
+        room (dropped; the peer sends it again). What is returned has moved the machine; contents
+        have joined ``unread`` unless this side is closed. Raises `ProtocolViolation` for a message
+        that the peer can't send now.
+        """
+        number = number_of(envelope)
+        if number > self.in_next and self.status in (Status.CLOSED, Status.DONE):
+            # Nobody will read it, so order has no meaning; after a restart we may not know what
+            # was dropped before.
+            self.in_next = number
+        if number > self.in_next:
+            if len(self.gap) < GAP_ENVELOPES_MAX:
+                self.gap[number] = (envelope, encoded)
+            return []
+        if number < self.in_next or self.unread_bytes > UNREAD_BYTES_PER_SESSION_MAX:
+            return []
+        taken = [(envelope, encoded)]
+        self._take(envelope, encoded)
+        while self.gap:
+            held = self.gap.pop(self.in_next, None)
+            if held is None:
+                break
+            self._take(*held)
+            taken.append(held)
+        return taken
+
+    def read(self) -> tuple[Content, bytes]:
+        """Remove and return the oldest unread content and its bytes."""
+        content, encoded = self.unread.popleft()
+        self.unread_bytes -= len(encoded)
+        return content, encoded
+
+    @property
+    def is_over_for_peer(self) -> bool:
+        """Tell whether the peer will send nothing more."""
+        return self.status in (Status.PEER_ENDED, Status.DONE)
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether this side will send nothing more."""
+        return self.status in (Status.OPENING_CLOSED, Status.CLOSED, Status.DONE)
+
+    # --- after a restart --------------------------------------------------------------------
+
+    def restore_opened(self) -> None:
+        """Count the open message that the journal says was sent."""
+        self._move(Input.OPENED)
+        self.out_next = 1
+
+    def restore_sent(self) -> None:
+        """Count a data message that the journal says was sent."""
+        self.out_next += 1
+
+    def restore_closed(self) -> None:
+        """Count the end message that the journal says was sent."""
+        self._move(Input.CLOSED)
+        self.out_next += 1
+
+    def restore_accepted(self, accept: Accept) -> None:
+        """Apply an acceptance that the journal has."""
+        self._take(accept, b"")
+
+    def restore_arrived(self, content: Content, encoded: bytes, *, is_read: bool) -> None:
+        """Apply a content that the journal or the inbox has; in order of its number."""
+        assert number_of(content) >= self.in_next or isinstance(content, Open)
+        if not isinstance(content, Open):
+            self._advance(content)
+            self.in_next = number_of(content) + 1
+        if not is_read and not self.is_closed:
+            self._add_unread(content, encoded)
+
+    def _take(self, envelope: Arriving, encoded: bytes) -> None:
+        self._advance(envelope)
+        self.in_next += 1
+        if not isinstance(envelope, Accept) and not self.is_closed:
+            self._add_unread(envelope, encoded)
+
+    def _add_unread(self, content: Content, encoded: bytes) -> None:
+        self.unread.append((content, encoded))
+        self.unread_bytes += len(encoded)
+
+    def _advance(self, envelope: Arriving) -> None:
+        event = _INPUTS.get(type(envelope))
+        status = None if event is None else TRANSITIONS.get((self.status, event))
+        if status is None:
+            raise ProtocolViolation(
+                f"{self.peer} sent {type(envelope).__name__} "
+                f"while the session is {self.status.value}"
+            )
+        self.status = status
+        if isinstance(envelope, Accept):
+            self.peer_sid = envelope.sid
+            self.peer_version = envelope.version
+            self.app = envelope.app
+            self.app_version = envelope.app_version
+
+    def _take_number(self) -> int:
+        number = self.out_next
+        self.out_next += 1
+        return number
+
+    def _drop_unread(self) -> None:
+        self.unread.clear()
+        self.unread_bytes = 0
+
+    def _move(self, event: Input) -> None:
+        status = TRANSITIONS.get((self.status, event))
+        if status is None:
+            raise IllegalTransition(f"{event.value} while {self.status.value}")
+        self.status = status
