@@ -90,9 +90,13 @@ class Opened(Event, tag=4, frozen=True):
 
 
 class Sent(Event, tag=5, frozen=True):
-    """A message was handed over for sending. ``content`` is the fingerprint of its bytes."""
+    """A message was handed over for sending. ``content`` is the fingerprint of its bytes.
+
+    The first payload travels inside the open message and has its number, 0.
+    """
 
     session: int
+    number: int
     type: str
     content: bytes
 

@@ -169,7 +169,7 @@ class FlowMachine:
         ):
             self.cursor += 1
             return event
-        raise self._diverged(path, describe(Sent(0, path, session, type_name, content)))
+        raise self._diverged(path, describe(Sent(0, path, session, 0, type_name, content)))
 
     def received(
         self, *, path: str, sessions: Sequence[int], asked: str

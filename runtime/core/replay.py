@@ -61,7 +61,7 @@ def fold_sessions(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
                     )
                 )
             case Sent():
-                sessions[event.session].restore_sent()
+                sessions[event.session].restore_sent(event.number)
             case Received():
                 _restore_received(sessions[event.session], event)
             case Closed():

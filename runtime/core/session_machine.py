@@ -213,9 +213,20 @@ class SessionMachine:
         self._move(Input.OPENED)
         self.out_next = 1
 
-    def restore_sent(self) -> None:
-        """Count a data message that the journal says was sent."""
-        self.out_next += 1
+    def restore_responder(
+        self, *, peer_sid: SessionId, version: int, app: str, app_version: str
+    ) -> None:
+        """Become the responder's side of an open message that the journal has."""
+        self.accept_opened(
+            Open(peer_sid, "", version, app, app_version, b"", "", b""),
+            version=0,
+            app="",
+            app_version="",
+        )
+
+    def restore_sent(self, number: int) -> None:
+        """Count a message that the journal says was sent."""
+        self.out_next = max(self.out_next, number + 1)
 
     def restore_closed(self) -> None:
         """Count the end message that the journal says was sent."""

@@ -1,0 +1,86 @@
+"""What a flow can ask of its runtime besides sessions and steps: time, chance, waiting, identity."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from random import Random
+from typing import TypeVar
+from uuid import UUID
+
+from runtime.driver import FlowInfo, driver
+from runtime.party import Party
+
+T = TypeVar("T")
+
+
+def now() -> datetime:
+    """Return the time in UTC, to the millisecond; the same at every replay. Does not suspend."""
+    return datetime.fromtimestamp(driver("now").now_ms() / 1000, UTC)
+
+
+def sleep(seconds: float) -> None:
+    """Suspend for ``seconds``, counted from now, over restarts; no limit."""
+    driver("sleep").sleep_until(None, _milliseconds(seconds, "sleep"))
+
+
+def sleep_until(time: datetime) -> None:
+    """Suspend until ``time`` (aware), over restarts; returns at once if it is past."""
+    if time.tzinfo is None:
+        raise ValueError("sleep_until needs a datetime with a time zone")
+    driver("sleep_until").sleep_until(round(time.timestamp() * 1000), 0)
+
+
+def rng() -> Random:
+    """Return the flow's random generator: unpredictable, and the same at every replay."""
+    return driver("rng").rng()
+
+
+def uuid4() -> UUID:
+    """Return a new random UUID, the same at every replay. Does not suspend."""
+    return UUID(bytes=driver("uuid4").derive(b"uuid"), version=4)
+
+
+@contextmanager
+def timeout(seconds: float) -> Iterator[None]:
+    """Bound every wait for a peer or for time inside the block; `FlowTimeout` is raised there.
+
+    The deadline is journaled, so a restart does not extend it. Blocks nest; the earliest counts.
+    Steps are not interrupted.
+    """
+    current = driver("timeout")
+    current.enter_deadline(_milliseconds(seconds, "timeout"))
+    try:
+        yield
+    finally:
+        current.leave_deadline()
+
+
+def durable() -> None:
+    """Suspend until everything that this flow did and consumed so far would survive a crash."""
+    driver("durable").durable()
+
+
+def progress(label: str) -> None:
+    """Show ``label`` as the step of the flow that is under way. Not journaled; costs little."""
+    driver("progress").progress(label)
+
+
+def me() -> Party:
+    """Return the identity of the node that runs this flow."""
+    return driver("me").host.me
+
+
+def current_flow() -> FlowInfo:
+    """Return id, name, version, user and client id of this flow."""
+    return driver("current_flow").info
+
+
+def service(kind: type[T]) -> T:
+    """Return the object that this node's host offers for ``kind``."""
+    return driver("service").host.service(kind)
+
+
+def _milliseconds(seconds: float, asked: str) -> int:
+    if not seconds >= 0:
+        raise ValueError(f"{asked} takes a number of seconds that is not negative, not {seconds}")
+    return round(seconds * 1000)

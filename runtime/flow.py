@@ -1,0 +1,163 @@
+"""`@flow` and `@responder`: functions that a node can start, and the names they have on the wire."""
+
+import functools
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Generic, ParamSpec, TypeVar, overload
+
+from runtime.driver import driver_or_none
+from runtime.errors import ConfigurationError, NotInFlow, UnknownFlow
+from runtime.session import Session
+from runtime.signatures import Arguments
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flow(Generic[P, R]):
+    """A function marked `@flow`; see there."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str,
+        version: int,
+        labels: tuple[str, ...],
+        app: str,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.version = version
+        self.labels = labels
+        self.app = app
+        self.arguments = Arguments(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run as an initiating sub-flow, inline, with a protocol and sessions of its own."""
+        current = driver_or_none()
+        if current is None:
+            raise NotInFlow(
+                f"{self.name} is a flow: start it with node.start_flow({self.__name__}, ...), "  # type: ignore[attr-defined]
+                "or call it from another flow"
+            )
+        bound = self.arguments.bind(args, kwargs)
+        return current.run_subflow(self, bound)  # type: ignore[arg-type, return-value]
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name} version {self.version}>"
+
+
+class Responder:
+    """A function marked `@responder`; see there."""
+
+    def __init__(
+        self, function: Callable[[Session], object], *, answers: str, version: int, labels: tuple[str, ...]
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.answers = answers
+        self.version = version
+        self.labels = labels
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.app = function.__module__.partition(".")[0]
+        self.arguments = Arguments(function, skip=1)
+
+    def __repr__(self) -> str:
+        return f"<responder {self.name} to {self.answers}>"
+
+
+@overload
+def flow(function: Callable[P, R]) -> Flow[P, R]: ...
+@overload
+def flow(
+    *, name: str | None = None, version: int = 1, progress: Iterable[str] = ()
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(
+    function: Callable[P, R] | None = None,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    progress: Iterable[str] = (),
+) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function startable as a flow and give its sessions a protocol name and version.
+
+    ``name`` defaults to module and qualified name. ``progress`` lists the labels that the flow will
+    pass to `progress`, so that those to come can be shown. Arguments and result must be encodable.
+    """
+
+    def mark(marked: Callable[P, R]) -> Flow[P, R]:
+        return Flow(
+            marked,
+            name=name or f"{marked.__module__}.{marked.__qualname__}",
+            version=version,
+            labels=tuple(progress),
+            app=marked.__module__.partition(".")[0],
+        )
+
+    return mark if function is None else mark(function)
+
+
+def responder(
+    answers: "Flow[..., object] | str", *, version: int | None = None, progress: Iterable[str] = ()
+) -> Callable[[Callable[[Session], object]], Responder]:
+    """Make a function the responder of a flow: a node starts it when a peer opens a session to it.
+
+    ``answers`` is the flow, or its wire name where the flow itself is not at hand.
+    """
+    wire_name = answers if isinstance(answers, str) else answers.name
+    of_flow = 1 if isinstance(answers, str) else answers.version
+
+    def mark(marked: Callable[[Session], object]) -> Responder:
+        return Responder(
+            marked,
+            answers=wire_name,
+            version=of_flow if version is None else version,
+            labels=tuple(progress),
+        )
+
+    return mark
+
+
+class FlowRegistry:
+    """The flows and responders of one node, by wire name."""
+
+    def __init__(self) -> None:
+        self.flows: dict[str, Flow[..., object]] = {}
+        self.responders: dict[str, Responder] = {}
+
+    def register(self, *sources: "ModuleType | Flow[..., object] | Responder") -> None:
+        """Add flows and responders, or all that a module has. Adding the same again is no error."""
+        for source in sources:
+            found = list(vars(source).values()) if isinstance(source, ModuleType) else [source]
+            for item in found:
+                if isinstance(item, Flow):
+                    self._add_flow(item)
+                elif isinstance(item, Responder):
+                    self._add_responder(item)
+
+    def flow(self, name: str) -> "Flow[..., object]":
+        """Return the flow of this wire name; raises `UnknownFlow`."""
+        found = self.flows.get(name)
+        if found is None:
+            raise UnknownFlow(
+                f"no flow {name!r} is installed on this node; it has: {', '.join(sorted(self.flows))}"
+            )
+        return found
+
+    def _add_flow(self, added: "Flow[..., object]") -> None:
+        there = self.flows.setdefault(added.name, added)
+        if there is not added and there.function.__code__ != added.function.__code__:
+            raise ConfigurationError(
+                added.name, "two flows have this name", "Give one of them another name="
+            )
+
+    def _add_responder(self, added: Responder) -> None:
+        there = self.responders.setdefault(added.answers, added)
+        if there is not added and there.name != added.name:
+            raise ConfigurationError(
+                added.answers,
+                f"two responders answer it, {there.name} and {added.name}",
+                "Install only one of them on this node",
+            )

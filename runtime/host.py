@@ -1,0 +1,163 @@
+"""`Host`: what a node, real or simulated, offers to the layers above the runtime."""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import ParamSpec, Protocol, TypeVar
+
+from runtime.atomic import AtomicFunction, StoreTxn
+from runtime.errors import ConfigurationError
+from runtime.flow import Flow, FlowRegistry, Responder
+from runtime.handle import FlowHandle
+from runtime.ids import FlowId, PeerName
+from runtime.keys import PublicKey
+from runtime.party import AnonymousParty, Party
+from runtime.ports import Clock, Loop, Space
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Directory(Protocol):
+    """Who is in the network."""
+
+    def party(self, name: PeerName) -> Party | None:
+        """Return the party of this name, if the network has it."""
+
+    def parties(self) -> list[Party]:
+        """Return all parties."""
+
+    def notaries(self) -> list[Party]:
+        """Return the parties that the network's parameters name as notaries."""
+
+
+class Signer(Protocol):
+    """Private keys that stay where they are."""
+
+    def sign(self, key: PublicKey, content: bytes) -> bytes:
+        """Return the signature of ``content`` by the private key of ``key``."""
+
+
+class Runner(Protocol):
+    """The part of the engine that a host needs."""
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """Return a value as of everything written so far, durable or not."""
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs as of everything written so far, durable or not."""
+
+    def run_atomic(
+        self, atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
+    ) -> object:
+        """Run ``atomic`` for a caller that is no flow; waits until it is durable."""
+
+    def start_flow(
+        self,
+        flow: Flow[..., object],
+        arguments: tuple[object, ...],
+        *,
+        client_id: str | None,
+        user: str,
+        is_awaited: bool,
+    ) -> FlowHandle:
+        """Start a flow."""
+
+
+class Host:
+    """The services of one node, by type, and the hooks that layers hang themselves on."""
+
+    def __init__(
+        self, *, me: Party, clock: Clock, loop: Loop, directory: Directory, signer: Signer
+    ) -> None:
+        self.me = me
+        self.clock = clock
+        self.loop = loop
+        self.directory = directory
+        self.signer = signer
+        self.registry = FlowRegistry()
+        self.resolvers: list[Callable[[AnonymousParty], Party | None]] = []
+        self.commit_callbacks: list[Callable[[], None]] = []
+        self.end_callbacks: list[Callable[[StoreTxn, FlowId], None]] = []
+        self.start_callbacks: list[Callable[[], None]] = []
+        self.stop_callbacks: list[Callable[[], None]] = []
+        self.runner: Runner | None = None
+        self._services: dict[type, object] = {}
+
+    def register(self, *sources: "ModuleType | Flow[..., object] | Responder") -> None:
+        """Install flows and responders, or all that a module has."""
+        self.registry.register(*sources)
+
+    def provide(self, kind: type[T], instance: T) -> None:
+        """Offer ``instance`` to flows as ``service(kind)``."""
+        self._services[kind] = instance
+
+    def service(self, kind: type[T]) -> T:
+        """Return what was provided for ``kind``."""
+        found = self._services.get(kind)
+        if found is None:
+            raise ConfigurationError(
+                kind.__name__,
+                "this node offers no such service",
+                "Install the app that provides it, e.g. ledger.install(host)",
+            )
+        return found  # type: ignore[return-value]
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback``, from the loop, after each durable commit with an atomic write."""
+        self.commit_callbacks.append(callback)
+
+    def on_flow_end(self, callback: Callable[[StoreTxn, FlowId], None]) -> None:
+        """Call ``callback`` in the commit in which any flow ends; it may write, never block."""
+        self.end_callbacks.append(callback)
+
+    def on_start(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the store is open and recovered, before any flow runs."""
+        self.start_callbacks.append(callback)
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the node stops, before its store is closed."""
+        self.stop_callbacks.append(callback)
+
+    def resolve(self, party: Party | AnonymousParty) -> Party | None:
+        """Return the well-known party behind ``party``, if it is known here."""
+        if isinstance(party, Party):
+            return self.directory.party(party.name)
+        for resolver in self.resolvers:
+            found = resolver(party)
+            if found is not None:
+                return found
+        return None
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """Return a value of the node's store, as of everything written so far."""
+        return self._running().get(space, key)
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs of the node's store, as of everything written so far."""
+        return self._running().scan(space, start, end)
+
+    def run_atomic(self, function: AtomicFunction[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run an atomic function outside of a flow; waits until it is durable."""
+        bound = function.arguments.bind(args, kwargs)
+        return self._running().run_atomic(function, bound)  # type: ignore[arg-type, return-value]
+
+    def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> "FlowHandle":
+        """Start a flow as the node itself; waits until its start is durable."""
+        bound = flow.arguments.bind(args, kwargs)
+        return self._running().start_flow(
+            flow,  # type: ignore[arg-type]
+            bound,
+            client_id=None,
+            user="node",
+            is_awaited=True,
+        )
+
+    def _running(self) -> Runner:
+        if self.runner is None:
+            raise ConfigurationError("host", "the node is not started", "Start it first")
+        return self.runner

@@ -1,0 +1,158 @@
+"""`Session`: the author's handle on a typed, ordered, exactly-once conversation with one peer."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, overload
+
+from runtime.codec import Packed, pack, unpack
+from runtime.driver import Driver, PeerInfo, driver
+from runtime.errors import BadMessage, MisuseError, UnexpectedMessage
+from runtime.party import AnonymousParty, Party
+from runtime.untrusted import Untrusted
+
+T = TypeVar("T")
+
+
+def initiate(party: Party | AnonymousParty) -> "Session":
+    """Return a new session with ``party``; nothing is sent before its first use.
+
+    Each call is a new session, with a new responder at the peer. Raises `UnknownParty` if the
+    network directory does not list the party.
+    """
+    current = driver("initiate")
+    return Session(current, current.initiate(party))
+
+
+class Session:
+    """One side of a conversation, valid in the flow that it belongs to and its sub-flows.
+
+    After the peer's end or error was raised once, every later use raises it again.
+    """
+
+    __slots__ = ("_driver", "_number")
+
+    def __init__(self, current: Driver, number: int) -> None:
+        self._driver = current
+        self._number = number
+
+    @property
+    def counterparty(self) -> Party:
+        """The party at the other end. Does not suspend."""
+        return self._here("Session.counterparty").counterparty(self._number)
+
+    @property
+    def peer(self) -> PeerInfo:
+        """Version and app of the peer; suspends until it has accepted, opening a fresh session."""
+        return self._here("Session.peer").peer_info(self._number)
+
+    def send(self, value: object) -> None:
+        """Hand ``value`` over for delivery, exactly once, after all that the flow consumed before.
+
+        Suspends only while the peer is far behind. Raises `UnserialisableMessage`, and sends
+        nothing, if a part of the value can't be encoded; `SessionClosed`; or how the peer ended.
+        """
+        self._here("Session.send").send(((self._number, pack(value)),))
+
+    def receive(self, expected: type[T]) -> Untrusted[T]:
+        """Suspend until the peer's next message is here, maybe for days.
+
+        Raises `UnexpectedMessage` or `BadMessage` (the message is consumed), the peer's
+        `FlowException`, `UnexpectedFlowEnd`, `SessionClosed` or, inside a `timeout`, `FlowTimeout`.
+        """
+        current = self._here("Session.receive")
+        packed = current.receive((self._number,), f"receive {_name(expected)}")[0]
+        return self._typed(packed, expected)
+
+    def exchange(self, value: object, expected: type[T]) -> Untrusted[T]:
+        """Send ``value``, then receive; one suspension."""
+        self.send(value)
+        return self.receive(expected)
+
+    def close(self) -> None:
+        """End the session from this side, durably; what the peer sent and nobody read is dropped.
+
+        Raises `SessionNotOpen` before the peer has accepted. No effect when it is over already.
+        """
+        self._here("Session.close").close(self._number)
+
+    def _here(self, asked: str) -> Driver:
+        current = driver(asked)
+        if current is not self._driver:
+            raise MisuseError(
+                f"{asked}: the session belongs to flow {self._driver.info.id}, "
+                f"and this is flow {current.info.id}. Sessions can't be shared between flows"
+            )
+        return current
+
+    def _typed(self, packed: Packed, expected: type[T]) -> Untrusted[T]:
+        try:
+            return Untrusted(unpack(packed, expected))
+        except UnexpectedMessage as error:
+            where = f"{error.where} {self._driver.where(self._number)}".strip()
+            raise UnexpectedMessage(error.expected, error.got, where) from None
+        except BadMessage as error:
+            raise BadMessage(error.reason, self._driver.where(self._number)) from None
+
+    def __repr__(self) -> str:
+        return f"Session({self._driver.where(self._number)})"
+
+
+@overload
+def send_all(sessions: Sequence[Session], value: object) -> None: ...
+@overload
+def send_all(sessions: Mapping[Session, object]) -> None: ...
+def send_all(sessions: Sequence[Session] | Mapping[Session, object], value: object = None) -> None:
+    """Send one value to all sessions, or to each its own; all leave together or none does.
+
+    Raises ValueError if a session is named twice.
+    """
+    pairs = (
+        list(sessions.items())
+        if isinstance(sessions, Mapping)
+        else [(session, value) for session in sessions]
+    )
+    _check_distinct([session for session, _ in pairs])
+    if pairs:
+        current = driver("send_all")
+        current.send([(session._number, pack(each)) for session, each in pairs])  # noqa: SLF001
+
+
+@overload
+def receive_all(sessions: Sequence[Session], expected: type[T]) -> list[Untrusted[T]]: ...
+@overload
+def receive_all(sessions: Mapping[Session, type[T]]) -> dict[Session, Untrusted[T]]: ...
+def receive_all(
+    sessions: Sequence[Session] | Mapping[Session, type[T]], expected: type[T] | None = None
+) -> list[Untrusted[T]] | dict[Session, Untrusted[T]]:
+    """Suspend until every session has a message, then take one of each.
+
+    Raises at once, taking nothing else, when one of the sessions has failed or ended; ValueError
+    if a session is named twice.
+    """
+    if isinstance(sessions, Mapping):
+        types = dict(sessions)
+    else:
+        assert expected is not None
+        types = dict.fromkeys(sessions, expected)
+    _check_distinct(list(sessions))
+    received = _receive_each(types) if types else {}
+    return received if isinstance(sessions, Mapping) else list(received.values())
+
+
+def _receive_each(types: dict[Session, type[T]]) -> dict[Session, Untrusted[T]]:
+    current = driver("receive_all")
+    names = ", ".join(_name(kind) for kind in types.values())
+    numbers = [session._number for session in types]  # noqa: SLF001
+    packed = current.receive(numbers, f"receive_all {names}")
+    return {
+        session: session._typed(each, kind)  # noqa: SLF001
+        for (session, kind), each in zip(types.items(), packed, strict=True)
+    }
+
+
+def _check_distinct(sessions: Sequence[Session]) -> None:
+    if len(set(sessions)) != len(sessions):
+        raise ValueError("a session is named twice; a session has one order of messages")
+
+
+def _name(expected: object) -> str:
+    return getattr(expected, "__qualname__", None) or str(expected)

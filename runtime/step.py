@@ -1,0 +1,143 @@
+"""`@step`: a call with outside effects, whose outcome is journaled."""
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from enum import Enum
+from typing import Final, Generic, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from runtime.driver import driver_or_none
+from runtime.errors import NotInFlow
+from runtime.signatures import Arguments
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Kind(Enum):
+    """What a crash may do to a step."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+    PURE = "pure"
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how fast a step is tried again. Delays are in seconds."""
+
+    attempts: int = 3
+    first_delay: float = 1.0
+    factor: float = 2.0
+    ceiling: float = 120.0
+    jitter: bool = True
+    final: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_delay < 0 or self.factor < 1 or self.ceiling < 0:
+            raise ValueError(
+                "a Retry needs attempts >= 1, first_delay >= 0, factor >= 1 and ceiling >= 0"
+            )
+
+    def delay_ms(self, attempt: int, chance: float) -> int:
+        """Return the delay after failed ``attempt`` (from 1); ``chance`` is in [0, 1)."""
+        delay = min(self.ceiling, self.first_delay * self.factor ** (attempt - 1))
+        if self.jitter:
+            delay *= 0.5 + chance / 2
+        return round(delay * 1000)
+
+
+ONCE: Final = Retry(attempts=1)
+running_in_thread: Final[ContextVar[str | None]] = ContextVar("running_in_thread", default=None)
+
+
+class StepFunction(Generic[P, R]):
+    """A function marked `@step`; see there."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str,
+        kind: Kind,
+        retry: Retry,
+        in_thread: bool,
+        is_loose: bool,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.kind = kind
+        self.retry = retry
+        self.in_thread = in_thread
+        self.is_loose = is_loose
+        self.arguments = Arguments(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run as a step of the calling flow; outside of a flow, just run."""
+        current = driver_or_none()
+        if current is None:
+            return self.function(*args, **kwargs)
+        bound = self.arguments.bind(args, kwargs) if kwargs else args
+        return current.run_step(self, bound)  # type: ignore[arg-type, return-value]
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self if instance is None else functools.partial(self, instance)
+
+
+@overload
+def step(function: Callable[P, R]) -> StepFunction[P, R]: ...
+@overload
+def step(
+    *,
+    name: str | None = None,
+    kind: str = "at_least_once",
+    retry: Retry = ONCE,
+    thread: bool = False,
+    loose: bool = False,
+) -> Callable[[Callable[P, R]], StepFunction[P, R]]: ...
+def step(
+    function: Callable[P, R] | None = None,
+    *,
+    name: str | None = None,
+    kind: str = "at_least_once",
+    retry: Retry = ONCE,
+    thread: bool = False,
+    loose: bool = False,
+) -> StepFunction[P, R] | Callable[[Callable[P, R]], StepFunction[P, R]]:
+    """Mark a function with outside effects; called in a flow, its outcome is journaled.
+
+    It may block on gevent I/O, or, with ``thread=True``, on anything, in a native thread; other
+    flows go on meanwhile. It starts only when all that the flow consumed before is durable. Its
+    arguments are compared at replay, unless it is ``loose``. Arguments and result must be encodable.
+
+    Kinds: ``at_least_once``: a crash in the middle runs it again, with the same `step_id`;
+    ``at_most_once``: its intent is durable first and a crash in the middle raises `StepInterrupted`;
+    ``pure``: it has no outside effect, so it waits for nothing and its commit is shared with later
+    ones. An exception counts as an attempt; when ``retry`` is used up, or for a ``final`` class, it
+    is raised into the flow, and again at every replay.
+    """
+
+    def mark(marked: Callable[P, R]) -> StepFunction[P, R]:
+        return StepFunction(
+            marked,
+            name=name or f"{marked.__module__}.{marked.__qualname__}",
+            kind=Kind(kind),
+            retry=retry,
+            in_thread=thread,
+            is_loose=loose,
+        )
+
+    return mark if function is None else mark(function)
+
+
+def step_id() -> str:
+    """Return the id of the step that is running: the same at every attempt and after restarts."""
+    current = driver_or_none()
+    if current is not None:
+        return current.step_id()
+    in_thread = running_in_thread.get()
+    if in_thread is None:
+        raise NotInFlow("step_id() has a meaning only while a step runs in a flow")
+    return in_thread
