@@ -1,4 +1,4 @@
-"""`@atomic`: work on the node's own store, exactly once, in the commit of the flow that calls it."""
+"""`@atomic`: work on the node's own store, exactly once, in the commit of its flow."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -25,9 +25,7 @@ class StoreTxn(Protocol):
     def get(self, space: Space, key: bytes) -> bytes | None:
         """Return the value of ``key``."""
 
-    def scan(
-        self, space: Space, start: bytes, end: bytes | None
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs with ``start <= key < end`` in order."""
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a flow can ask of its runtime besides sessions and steps: time, chance, waiting, identity."""
+"""What a flow can ask of its runtime besides sessions and steps: time, chance, identity."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +58,15 @@ def timeout(seconds: float) -> Iterator[None]:
 def durable() -> None:
     """Suspend until everything that this flow did and consumed so far would survive a crash."""
     driver("durable").durable()
+
+
+def critical() -> None:
+    """From here on, hold this flow for an operator if it fails unexpectedly; never fail it away.
+
+    Call it before a step whose effect others will rely on, e.g. having a transaction notarised.
+    Not journaled: a replay passes here again.
+    """
+    driver("critical").critical()
 
 
 def progress(label: str) -> None:

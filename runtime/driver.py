@@ -98,6 +98,9 @@ class Driver(Protocol):
     def durable(self) -> None:
         """Wait until all that the flow did is durable."""
 
+    def critical(self) -> None:
+        """Have an unexpected failure from here on hold the flow."""
+
     def progress(self, label: str) -> None:
         """Show where the flow is."""
 
@@ -116,9 +119,7 @@ class Driver(Protocol):
 class FlowGreenlet(greenlet.greenlet):
     """The greenlet that a flow lives in; everything it calls finds its driver here."""
 
-    def __init__(
-        self, run: Callable[[], None], parent: greenlet.greenlet, driver: Driver
-    ) -> None:
+    def __init__(self, run: Callable[[], None], parent: greenlet.greenlet, driver: Driver) -> None:
         super().__init__(run, parent)
         self.driver = driver
 

@@ -7,6 +7,7 @@ SennitError
 ├── FlowKilled                the result of a flow that was killed
 ├── FlowFailed                the result, after a restart, of a flow that failed otherwise
 ├── HoldForOperator           the flow asks to be held
+├── RetryLater                it may pass by itself; the flow is retried with back-off, for ever
 ├── Diverged                  a replayed operation does not match its recorded event
 ├── UndecodableEvent          an event of the journal can't be read by this code
 ├── StepInterrupted           an at-most-once step was cut off; nobody knows whether it took effect
@@ -26,6 +27,7 @@ SennitError
     └── StoreUnusable         torn, foreign, too new or in use; refused before anything is written
 
 FlowUnwound (BaseException)   takes a greenlet down; `except Exception` in a flow does not catch it
+└── FlowDiverged              because the code does not fit the journal
 """
 
 from typing import ClassVar
@@ -50,6 +52,9 @@ class FlowException(SennitError):
 
     original_class: str | None = None
     """The class at the peer, if this side does not have it."""
+
+    error_id: str | None = None
+    """What to look for in the log of the node where it was raised, if it came from a peer."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -99,6 +104,10 @@ class FlowFailed(SennitError):
 
 class HoldForOperator(SennitError):
     """Raise it (or raise from it) to have the flow held, intact, until an operator decides."""
+
+
+class RetryLater(SennitError):
+    """Something outside is away for now; the hospital retries the flow with back-off, for ever."""
 
 
 class Diverged(SennitError):
@@ -285,3 +294,11 @@ class StoreUnusable(StoreError):
 
 class FlowUnwound(BaseException):
     """Takes a flow's greenlet down (eviction, kill, shutdown). Never catch it in a flow."""
+
+
+class FlowDiverged(FlowUnwound):
+    """Takes a flow's greenlet down because its code does not fit its journal."""
+
+    def __init__(self, report: Diverged) -> None:
+        super().__init__(report)
+        self.report = report

@@ -1,4 +1,4 @@
-"""`@flow` and `@responder`: functions that a node can start, and the names they have on the wire."""
+"""`@flow` and `@responder`: functions that a node can start, and their names on the wire."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -53,7 +53,12 @@ class Responder:
     """A function marked `@responder`; see there."""
 
     def __init__(
-        self, function: Callable[[Session], object], *, answers: str, version: int, labels: tuple[str, ...]
+        self,
+        function: Callable[[Session], object],
+        *,
+        answers: str,
+        version: int,
+        labels: tuple[str, ...],
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -142,7 +147,8 @@ class FlowRegistry:
         found = self.flows.get(name)
         if found is None:
             raise UnknownFlow(
-                f"no flow {name!r} is installed on this node; it has: {', '.join(sorted(self.flows))}"
+                f"no flow {name!r} is installed on this node; "
+                f"it has: {', '.join(sorted(self.flows))}"
             )
         return found
 

@@ -44,9 +44,7 @@ class Runner(Protocol):
     def get(self, space: Space, key: bytes) -> bytes | None:
         """Return a value as of everything written so far, durable or not."""
 
-    def scan(
-        self, space: Space, start: bytes, end: bytes | None
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs as of everything written so far, durable or not."""
 
     def run_atomic(
@@ -83,6 +81,7 @@ class Host:
         self.end_callbacks: list[Callable[[StoreTxn, FlowId], None]] = []
         self.start_callbacks: list[Callable[[], None]] = []
         self.stop_callbacks: list[Callable[[], None]] = []
+        self.app_versions: dict[str, str] = {}
         self.runner: Runner | None = None
         self._services: dict[type, object] = {}
 
@@ -135,9 +134,7 @@ class Host:
         """Return a value of the node's store, as of everything written so far."""
         return self._running().get(space, key)
 
-    def scan(
-        self, space: Space, start: bytes, end: bytes | None
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs of the node's store, as of everything written so far."""
         return self._running().scan(space, start, end)
 

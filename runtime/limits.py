@@ -22,6 +22,9 @@ SESSIONS_PER_PEER_MAX: Final = 100_000
 # Arrived but not yet read by the flow. Beyond it, we don't acknowledge, so the peer keeps its copy.
 UNREAD_BYTES_PER_SESSION_MAX: Final = 64 * MIB
 
+# Sent but not acknowledged; beyond it, the sending flow waits.
+UNACKNOWLEDGED_BYTES_PER_SESSION_MAX: Final = 32 * MIB
+
 # Held for a gap in the numbers of one session; the peer sends again what we drop.
 GAP_ENVELOPES_MAX: Final = 1_024
 
@@ -66,3 +69,4 @@ assert MESSAGE_BYTES_MAX < UNREAD_BYTES_PER_SESSION_MAX
 assert RESEND_MS_FIRST < RESEND_MS_MAX
 assert RETRY_MS_FIRST < RETRY_MS_MAX
 assert CERTIFICATE_BYTES_MAX * CERTIFICATES_PER_CHAIN_MAX < NODE_INFO_BYTES_MAX
+assert UNACKNOWLEDGED_BYTES_PER_SESSION_MAX < UNREAD_BYTES_PER_SESSION_MAX

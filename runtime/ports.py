@@ -110,6 +110,16 @@ class Timer(Protocol):
         """Make sure that the call does not happen (any more)."""
 
 
+class Signal(Protocol):
+    """A one-time occurrence that greenlets can wait for."""
+
+    def set(self) -> None:
+        """Let all waiters go on, now and later."""
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Block the calling greenlet (no flow, not the hub) until set; False on time-out."""
+
+
 class Loop(Protocol):
     """The event loop that flows live on. `hub` is the greenlet to switch to when a flow waits."""
 
@@ -122,6 +132,9 @@ class Loop(Protocol):
 
     def call_at(self, time_ms: int, callback: Callable[[], None]) -> Timer:
         """Call once, from the hub, when the clock has reached ``time_ms``; soon if it has."""
+
+    def signal(self) -> Signal:
+        """Return a new signal, not set."""
 
     def run_in_thread(self, function: Callable[[], object]) -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result."""

@@ -142,9 +142,13 @@ class TimedOut(Event, tag=11, frozen=True):
 
 
 class Closed(Event, tag=12, frozen=True):
-    """The flow closed a session; the end message is in the outbox."""
+    """The flow closed a session; the end message is in the outbox.
+
+    If it ``was_opening``, closing was refused, and nothing happened.
+    """
 
     session: int
+    was_opening: bool = False
 
 
 class Entered(Event, tag=13, frozen=True):
@@ -170,6 +174,12 @@ class Ended(Event, tag=15, frozen=True):
     error_id: ErrorId | None
 
 
+class PeerRead(Event, tag=16, frozen=True):
+    """The flow asked for the peer's version, and it was known."""
+
+    session: int
+
+
 AnyEvent = (
     Started
     | Stepped
@@ -187,6 +197,7 @@ AnyEvent = (
     | Entered
     | Left
     | Ended
+    | PeerRead
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -232,6 +243,8 @@ def describe(event: AnyEvent) -> str:
             return f"session {event.session} accepted"
         case Ended():
             return "the end of the flow"
+        case PeerRead():
+            return f"the peer of session {event.session}"
 
 
 def _shown(fingerprint: bytes) -> str:

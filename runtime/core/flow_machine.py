@@ -26,6 +26,7 @@ from runtime.core.events import (
     Event,
     Left,
     Opened,
+    PeerRead,
     Received,
     Sent,
     Slept,
@@ -36,7 +37,7 @@ from runtime.core.events import (
     TimedOut,
     describe,
 )
-from runtime.errors import Diverged
+from runtime.errors import Diverged, FlowDiverged
 
 
 class Status(Enum):
@@ -194,6 +195,31 @@ class FlowMachine:
             return event
         return None
 
+    def peer_read(self, *, path: str, session: int) -> PeerRead | Received | TimedOut | None:
+        """Match a question for the peer's version; it may have been refused, or timed out."""
+        event = self._next()
+        if event is None:
+            return None
+        if event.path == path and (
+            isinstance(event, TimedOut)
+            or (isinstance(event, Received | PeerRead) and event.session == session)
+        ):
+            self.cursor += 1
+            return event
+        raise self._diverged(path, f"the peer of session {session}")
+
+    def refused(self, *, path: str, session: int) -> Received | None:
+        """Take a recorded refusal of a session that nobody read, if it comes next."""
+        event = self._next()
+        if isinstance(event, Received) and (event.path, event.session, event.number) == (
+            path,
+            session,
+            0,
+        ):
+            self.cursor += 1
+            return event
+        return None
+
     def slept(self, *, path: str) -> Slept | None:
         """Match a sleep."""
         return self._of_kind(Slept, path, "sleep")
@@ -257,10 +283,10 @@ class FlowMachine:
             return event
         raise self._diverged(path, asked)
 
-    def _diverged(self, path: str, asked: str) -> Diverged:
+    def _diverged(self, path: str, asked: str) -> FlowDiverged:
         index, event = self.recorded[self.cursor]
         recorded = describe(event)
         if event.path != path:
             recorded = f"{recorded} in sub-flow {event.path or 'none'}"
             asked = f"{asked} in sub-flow {path or 'none'}"
-        return Diverged(f"event {index}", recorded, asked)
+        return FlowDiverged(Diverged(f"event {index}", recorded, asked))

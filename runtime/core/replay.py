@@ -64,7 +64,7 @@ def fold_sessions(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
                 sessions[event.session].restore_sent(event.number)
             case Received():
                 _restore_received(sessions[event.session], event)
-            case Closed():
+            case Closed(was_opening=False):
                 sessions[event.session].restore_closed()
             case Left():
                 for machine in opened_in.pop(event.path, []):

@@ -244,15 +244,16 @@ class SessionMachine:
             self._advance(content)
             self.in_next = number_of(content) + 1
         if not is_read and not self.is_closed:
-            self._add_unread(content, encoded)
+            self.add_unread(content, encoded)
 
     def _take(self, envelope: Arriving, encoded: bytes) -> None:
         self._advance(envelope)
         self.in_next += 1
         if not isinstance(envelope, Accept) and not self.is_closed:
-            self._add_unread(envelope, encoded)
+            self.add_unread(envelope, encoded)
 
-    def _add_unread(self, content: Content, encoded: bytes) -> None:
+    def add_unread(self, content: Content, encoded: bytes) -> None:
+        """Queue a content for the flow to read."""
         self.unread.append((content, encoded))
         self.unread_bytes += len(encoded)
 

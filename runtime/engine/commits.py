@@ -1,0 +1,207 @@
+"""The open batch, and the pipeline that makes batches durable one after another.
+
+At most one batch is on its way to the disk; the open one grows meanwhile and follows the moment the
+other has landed. What depends on a batch is released when it has landed: greenlets that wait for
+their own events, envelopes for peers, acknowledgements, results.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from runtime.core.envelopes import Ack, encode
+from runtime.core.events import JOURNAL
+from runtime.ids import PeerName, SessionId
+from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
+
+if TYPE_CHECKING:
+    from runtime.engine.flow_run import FlowRun
+
+# Rows that only need to go some time (acknowledged messages) wait this long for company.
+LAZY_MS: Final = 250
+
+
+class Commits:
+    """All writes of the engine pass here."""
+
+    def __init__(
+        self,
+        store: Store,
+        loop: Loop,
+        clock: Clock,
+        *,
+        on_turn: Callable[[], None],
+        transmit: Callable[[PeerName, list[bytes]], None],
+    ) -> None:
+        self.store = store
+        self.loop = loop
+        self.clock = clock
+        self.number = 0
+        self.durable = 0
+        self.is_scheduled = False
+        self.commits = 0
+        self._on_turn = on_turn
+        self._transmit = transmit
+        self._flying: Batch | None = None
+        self._flying_waiters: list[FlowRun] = []
+        self._lazy_timer: Timer | None = None
+        self._open_next()
+
+    def _open_next(self) -> None:
+        self.number += 1
+        self.batch = Batch()
+        self.journal: dict[bytes, bytes | None] = {}
+        self.batch.writes[JOURNAL] = self.journal
+        self.is_eager = False
+        self.waiters: list[FlowRun] = []
+        self.released: list[Callable[[], None]] = []
+        self.outgoing: dict[PeerName, list[bytes]] = {}
+        self.acks: dict[tuple[PeerName, SessionId], int] = {}
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def put(self, space: Space, key: bytes, value: bytes) -> None:
+        """Write a row that something depends on."""
+        self.batch.put(space, key, value)
+        self.wake()
+
+    def delete(self, space: Space, key: bytes) -> None:
+        """Remove a row, together with whatever is committed next."""
+        rows = self.batch.writes.setdefault(space, {})
+        if space.write_once and rows.get(key) is not None:
+            del rows[key]
+            return
+        rows[key] = None
+        if not self.is_eager and self._lazy_timer is None and not self.is_scheduled:
+            self._lazy_timer = self.loop.call_at(self.clock.now_ms() + LAZY_MS, self._lazy_due)
+
+    def acknowledge(self, peer: PeerName, sid: SessionId, up_to: int) -> None:
+        """Acknowledge the peer's messages of its session ``sid`` once the open batch is durable."""
+        self.acks[peer, sid] = up_to
+        self.wake()
+
+    def send(self, peer: PeerName, envelope: bytes) -> None:
+        """Transmit an envelope once the open batch is durable."""
+        self.outgoing.setdefault(peer, []).append(envelope)
+        self.wake()
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call from the loop once the open batch is durable."""
+        self.released.append(callback)
+        self.wake()
+
+    def wait(self, run: "FlowRun", number: int) -> None:
+        """Make ``run`` ready once batch ``number`` is durable."""
+        assert self.durable < number <= self.number
+        (self.waiters if number == self.number else self._flying_waiters).append(run)
+
+    def wake(self) -> None:
+        """See to it that the open batch is submitted after this turn."""
+        self.is_eager = True
+        self.schedule()
+
+    def schedule(self) -> None:
+        """See to it that there is a turn soon."""
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            self.loop.call_soon(self._on_turn)
+
+    # --- reading: the open batch over the store ------------------------------------------------
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """Return a value as of everything written so far."""
+        rows = self.batch.writes.get(space)
+        if rows is not None and key in rows:
+            return rows[key]
+        return self.store.get(space, key)
+
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs as of everything written so far; undisturbed by later writes."""
+        rows = self.batch.writes.get(space, {})
+        written = {
+            key: value for key, value in rows.items() if key >= start and (end is None or key < end)
+        }
+        return overlaid(self.store.scan(space, start, end), written)
+
+    # --- the pipeline -----------------------------------------------------------------------
+
+    def submit(self) -> None:
+        """Send the open batch on its way, if it is worth it and the other one has landed."""
+        if self._flying is not None or not self.is_eager:
+            return
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        batch, number = self.batch, self.number
+        waiters, released = self.waiters, self.released
+        outgoing, acks = self.outgoing, self.acks
+        self._open_next()
+        self._flying = batch
+        self._flying_waiters = waiters
+
+        def landed() -> None:
+            self._flying = None
+            self.durable = number
+            self.commits += 1
+            self._release(released, outgoing, acks)
+            waiting, self._flying_waiters = self._flying_waiters, []
+            for run in waiting:
+                run.make_ready()
+            self.submit()
+
+        if batch:
+            self.store.submit(batch, landed)
+        else:
+            self.commits -= 1
+            landed()
+
+    def _release(
+        self,
+        released: list[Callable[[], None]],
+        outgoing: dict[PeerName, list[bytes]],
+        acks: dict[tuple[PeerName, SessionId], int],
+    ) -> None:
+        for (peer, sid), up_to in acks.items():
+            outgoing.setdefault(peer, []).append(encode(Ack(sid, up_to)))
+        for peer, envelopes in outgoing.items():
+            self._transmit(peer, envelopes)
+        for callback in released:
+            callback()
+
+    def close(self) -> None:
+        """Submit what is open, even if nothing depends on it, and arm nothing any more."""
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        if self.batch:
+            self.store.submit(self.batch, lambda: None)
+            self._open_next()
+
+    def _lazy_due(self) -> None:
+        self._lazy_timer = None
+        self.wake()
+
+
+def overlaid(
+    below: Iterator[tuple[bytes, bytes]], above: dict[bytes, bytes | None]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Merge two ordered sources; ``above`` wins, and its None hides a key."""
+    if not above:
+        yield from below
+        return
+    upper = iter(sorted(above.items()))
+    top = next(upper, None)
+    for key, value in below:
+        while top is not None and top[0] < key:
+            if top[1] is not None:
+                yield top[0], top[1]
+            top = next(upper, None)
+        if top is not None and top[0] == key:
+            if top[1] is not None:
+                yield top[0], top[1]
+            top = next(upper, None)
+        else:
+            yield key, value
+    while top is not None:
+        if top[1] is not None:
+            yield top[0], top[1]
+        top = next(upper, None)

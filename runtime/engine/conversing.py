@@ -1,0 +1,361 @@
+"""The session operations of a flow: what each use does, replayed and new."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runtime.codec import Packed, fingerprint
+from runtime.core import envelopes
+from runtime.core.envelopes import Content, Data, End, Error, Open, Refuse, number_of
+from runtime.core.events import Closed, Opened, Origin, PeerRead, Received, Sent, TimedOut
+from runtime.core.replay import must_end
+from runtime.core.session_machine import SessionMachine, Status
+from runtime.driver import PeerInfo
+from runtime.engine.inbox import remove_unread
+from runtime.engine.waits import Wait
+from runtime.engine.error_bytes import error_for_peer, error_from_peer
+from runtime.errors import (
+    FlowException,
+    SessionClosed,
+    SessionNotOpen,
+    UnexpectedFlowEnd,
+    UnknownParty,
+)
+from runtime.ids import ErrorId, PeerName
+from runtime.limits import UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
+from runtime.party import AnonymousParty, Party
+
+if TYPE_CHECKING:
+    from runtime.engine.flow_run import FlowRun
+
+
+class SessionView:
+    """What the flow's code has seen of one session; a replay builds it up again."""
+
+    __slots__ = ("app", "flow", "is_closed", "is_used", "over", "peer", "version")
+
+    def __init__(self, *, peer: PeerName, flow: str, version: int, app: str) -> None:
+        self.peer = peer
+        self.flow = flow
+        self.version = version
+        self.app = app
+        self.is_used = False
+        self.is_closed = False
+        self.over: Content | None = None
+
+    @classmethod
+    def of_responder(cls, origin: Origin) -> "SessionView":
+        """Return the view of the session that a responder was started for."""
+        view = cls(peer=origin.peer, flow=origin.flow, version=origin.version, app=origin.app)
+        view.is_used = True
+        return view
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def initiate(run: "FlowRun", party: Party | AnonymousParty) -> int:
+    """Return the number of a fresh session with ``party``."""
+    found = run.host.resolve(party)
+    if found is None:
+        raise UnknownParty(
+            f"could not resolve {party}: the network directory of this node does not list it"
+        )
+    frame = run.frame
+    assert frame is not None
+    number = run.session_next
+    run.session_next += 1
+    run.views[number] = SessionView(
+        peer=found.name, flow=frame.flow, version=frame.version, app=frame.app
+    )
+    frame.sessions.append(number)
+    return number
+
+
+def counterparty(run: "FlowRun", number: int) -> Party:
+    """Return the party at the other end."""
+    peer = run.views[number].peer
+    found = run.host.directory.party(peer)
+    if found is None:
+        raise UnknownParty(f"the network directory of this node does not list {peer} any more")
+    return found
+
+
+def where(run: "FlowRun", number: int) -> str:
+    """Return words that name the session and the position in it."""
+    machine = run.sessions.get(number)
+    peer = run.views[number].peer if number in run.views else "?"
+    if machine is None:
+        return f"session {number} with {peer}, not used yet"
+    return f"session {number} with {peer}, message {machine.in_next - len(machine.unread) - 1}"
+
+
+def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
+    """Open a fresh session; True if ``payload`` went along in the open message."""
+    view = run.views[number]
+    if view.is_used:
+        return False
+    view.is_used = True
+    recorded = run.machine.opened(path=run.path, session=number, peer=view.peer, flow=view.flow)
+    if recorded is not None:
+        return False
+    run.append(Opened(run.now(), run.path, number, view.peer, view.flow, view.version))
+    machine = run.new_session(number, view.peer)
+    opened = machine.open(
+        flow=view.flow,
+        version=view.version,
+        app=view.app,
+        app_version=run.manager.app_version(view.app),
+    )
+    if payload is not None:
+        opened.type, opened.body = payload.type, payload.body
+    run.manager.session_opened(run, machine)
+    run.manager.outbox.add(machine.sid, machine.peer, opened, is_blocked=False)
+    return payload is not None
+
+
+def _check_usable(run: "FlowRun", number: int) -> None:
+    """Raise how the session ended, if the flow has seen that, or has closed it itself."""
+    view = run.views[number]
+    if view.is_closed:
+        raise SessionClosed(f"this flow has closed {where(run, number)}")
+    if view.over is not None:
+        raise ending(view.peer, view.over)
+
+
+# --- send ---------------------------------------------------------------------------------------
+
+
+def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
+    """Hand over messages; all or none."""
+    for number, _ in messages:
+        _check_usable(run, number)
+    for number, packed in messages:
+        _send(run, number, packed)
+    for number, _ in messages:
+        _await_room(run, number)
+
+
+def _send(run: "FlowRun", number: int, packed: Packed) -> None:
+    went_along = _use(run, number, packed)
+    mark = fingerprint(packed.body)
+    recorded = run.machine.sent(path=run.path, session=number, type_name=packed.type, content=mark)
+    if isinstance(recorded, Received):
+        raise _seen(run, number, _content(recorded.envelope))
+    if recorded is not None:
+        return
+    machine = run.sessions[number]
+    if machine.is_over_for_peer:
+        raise _take_ending(run, number)
+    if went_along:
+        run.append(Sent(run.now(), run.path, number, 0, packed.type, mark))
+        return
+    is_blocked = machine.status is Status.OPENING
+    data = machine.send(packed.type, packed.body)
+    run.append(Sent(run.now(), run.path, number, data.number, packed.type, mark))
+    run.manager.outbox.add(machine.sid, machine.peer, data, is_blocked=is_blocked)
+
+
+def _await_room(run: "FlowRun", number: int) -> None:
+    machine = run.sessions[number]
+    outbox = run.manager.outbox
+    while (
+        not run.machine.is_replaying
+        and outbox.unacknowledged_bytes(machine.sid) > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
+        and not machine.is_over_for_peer
+    ):
+        outbox.when_room(machine.sid, run.make_ready)
+        run.suspend(Wait(on="room at the peer", since=run.now(), sessions=(number,)))
+        outbox.when_room(machine.sid, None)
+
+
+# --- receive ------------------------------------------------------------------------------------
+
+
+def receive(run: "FlowRun", numbers: Sequence[int], asked: str) -> list[Packed]:
+    """Take one message of each session, when all have one."""
+    for number in numbers:
+        _check_usable(run, number)
+    for number in numbers:
+        _use(run, number, None)
+    recorded = _receive_recorded(run, numbers, asked)
+    if recorded is not None:
+        return recorded
+    while True:
+        for number in numbers:
+            if _head_is_ending(run.sessions[number]):
+                raise _take_ending(run, number)
+        if all(run.sessions[number].unread for number in numbers):
+            return [_payload(_take(run, number)) for number in numbers]
+        wait_or_time_out(run, f"{asked}", tuple(numbers))
+
+
+def _receive_recorded(run: "FlowRun", numbers: Sequence[int], asked: str) -> list[Packed] | None:
+    taken: list[Packed] = []
+    for number in numbers:
+        event = run.machine.received(
+            path=run.path, sessions=(number,) if taken else numbers, asked=asked
+        )
+        if event is None:
+            assert not taken, "messages taken together are committed together"
+            return None
+        if isinstance(event, TimedOut):
+            run.machine.cursor -= 1
+            run.raise_timeout()
+        assert isinstance(event, Received)
+        content = _content(event.envelope)
+        if isinstance(content, Error | End | Refuse):
+            raise _seen(run, event.session, content)
+        taken.append(_payload(content))
+    return taken
+
+
+def wait_or_time_out(run: "FlowRun", on: str, numbers: tuple[int, ...]) -> None:
+    """Suspend until something arrives in one of the sessions, or raise a journaled time-out."""
+    deadline = run.deadline()
+    if deadline is not None and run.now() >= deadline:
+        run.raise_timeout()
+    run.suspend(Wait(on=on, since=run.now(), sessions=numbers, until=deadline))
+
+
+def _head_is_ending(machine: SessionMachine) -> bool:
+    return bool(machine.unread) and isinstance(machine.unread[0][0], Error | End | Refuse)
+
+
+def _take(run: "FlowRun", number: int) -> Content:
+    machine = run.sessions[number]
+    content, encoded = machine.read()
+    run.append(Received(run.now(), run.path, number, number_of(content), encoded))
+    remove_unread(run.commits, machine, number_of(content))
+    return content
+
+
+def _take_ending(run: "FlowRun", number: int) -> BaseException:
+    """Drop what is unread before the end of a session that is over, and return how to raise it."""
+    machine = run.sessions[number]
+    while len(machine.unread) > 1:
+        content, _ = machine.read()
+        remove_unread(run.commits, machine, number_of(content))
+    return _seen(run, number, _take(run, number))
+
+
+def _seen(run: "FlowRun", number: int, content: Content) -> BaseException:
+    view = run.views[number]
+    view.over = content
+    return ending(view.peer, content)
+
+
+def ending(peer: PeerName, content: Content) -> BaseException:
+    """Return the exception that tells how a session ended."""
+    match content:
+        case Error(error=None):
+            return UnexpectedFlowEnd(peer, "the flow of the peer failed", content.error_id)
+        case Error():
+            assert content.error is not None
+            return error_from_peer(content.error, peer, content.error_id)
+        case Refuse():
+            return UnexpectedFlowEnd(peer, f"refused: {content.reason}", content.error_id)
+        case _:
+            return UnexpectedFlowEnd(peer, "the flow of the peer has ended")
+
+
+def _payload(content: Content) -> Packed:
+    assert isinstance(content, Open | Data)
+    return Packed(content.type, content.body)
+
+
+def _content(encoded: bytes) -> Content:
+    envelope = envelopes.decode(encoded)
+    assert not isinstance(envelope, envelopes.Ack | envelopes.Accept)
+    return envelope
+
+
+# --- peer, close, end -----------------------------------------------------------------------------
+
+
+def peer_info(run: "FlowRun", number: int) -> PeerInfo:
+    """Wait for the peer's acceptance; tell its version and app."""
+    view = run.views[number]
+    if view.over is not None and number not in run.sessions:
+        raise ending(view.peer, view.over)
+    _use(run, number, None)
+    event = run.machine.peer_read(path=run.path, session=number)
+    if isinstance(event, TimedOut):
+        run.machine.cursor -= 1
+        run.raise_timeout()
+    if isinstance(event, Received):
+        raise _seen(run, number, _content(event.envelope))
+    machine = run.sessions[number]
+    if event is None:
+        while machine.peer_sid is None:
+            if isinstance(view.over, Refuse):
+                raise ending(view.peer, view.over)
+            if _head_is_ending(machine):
+                raise _take_ending(run, number)
+            wait_or_time_out(run, "acceptance", (number,))
+        run.append(PeerRead(run.now(), run.path, number))
+    return PeerInfo(
+        party=counterparty(run, number),
+        flow_version=machine.peer_version,
+        app=machine.app,
+        app_version=machine.app_version,
+    )
+
+
+def close(run: "FlowRun", number: int) -> None:
+    """End the session from our side."""
+    view = run.views[number]
+    if not view.is_used:
+        raise SessionNotOpen(f"{where(run, number)}: nothing to close")
+    if view.is_closed or view.over is not None:
+        return
+    event = run.machine.closed(path=run.path, session=number)
+    machine = run.sessions[number]
+    if event is None:
+        event = Closed(run.now(), run.path, number, machine.status is Status.OPENING)
+        run.append(event)
+        if not event.was_opening:
+            end_sessions(run, [number], None)
+    if event.was_opening:
+        raise SessionNotOpen(f"the peer has not accepted {where(run, number)} yet")
+    view.is_closed = True
+
+
+def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
+    """Wait until no session is opening; raise a refusal that nobody has seen yet."""
+    for number in numbers:
+        view = run.views[number]
+        if number == 0 or not view.is_used or view.is_closed or view.over is not None:
+            continue
+        recorded = run.machine.refused(path=run.path, session=number)
+        if recorded is not None:
+            raise _seen(run, number, _content(recorded.envelope))
+        machine = run.sessions[number]
+        while not run.machine.is_replaying and machine.status is Status.OPENING:
+            run.suspend(Wait(on="acceptance", since=run.now(), sessions=(number,)))
+        head = machine.unread[0][0] if machine.unread else None
+        if not run.machine.is_replaying and isinstance(head, Refuse):
+            raise _take_ending(run, number)
+
+
+def end_sessions(
+    run: "FlowRun",
+    numbers: Sequence[int],
+    error: BaseException | None,
+    error_id: ErrorId | None = None,
+) -> None:
+    """Tell the peers of these sessions that our side is over, in the open batch."""
+    for number in numbers:
+        machine = run.sessions.get(number)
+        if machine is None or machine.is_closed or not must_end(machine):
+            continue
+        for content, _ in machine.unread:
+            remove_unread(run.commits, machine, number_of(content))
+        is_blocked = machine.status is Status.OPENING
+        envelope: Error | End
+        if error is None:
+            envelope = machine.end()
+        else:
+            told = error if isinstance(error, FlowException) and error.peer is None else None
+            encoded = None if told is None else error_for_peer(told)
+            envelope = machine.fail(encoded, error_id or run.manager.error_id_of(error))
+        run.manager.outbox.add(machine.sid, machine.peer, envelope, is_blocked=is_blocked)

@@ -1,0 +1,155 @@
+"""The engine of one node: the turn, and how its parts are put together, started and stopped."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from runtime.atomic import AtomicFunction
+from runtime.engine.commits import Commits
+from runtime.engine.flow_run import FlowRun
+from runtime.engine.manager import FlowManager
+from runtime.engine.outbox import Outbox
+from runtime.engine.recovery import recover
+from runtime.flow import Flow
+from runtime.handle import FlowHandle
+from runtime.host import Host
+from runtime.ids import PeerName
+from runtime.limits import TURN_MS_MAX
+from runtime.ports import Clock, Entropy, Loop, Space, Store, Transport
+
+log = logging.getLogger("sennit.engine")
+
+# How many flows run between two looks at the clock.
+_LOOK_EVERY: Final = 64
+
+
+class Engine:
+    """Drives the flows of one node on one loop. Implements `runtime.host.Runner`."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        store: Store,
+        transport: Transport,
+        loop: Loop,
+        clock: Clock,
+        entropy: Entropy,
+        hold_unexpected: bool = False,
+    ) -> None:
+        self.host = host
+        self.loop = loop
+        self.clock = clock
+        self.transport = transport
+        self.ready: deque[FlowRun] = deque()
+        self.is_stopped = False
+        self.commits = Commits(store, loop, clock, on_turn=self._turn, transmit=self._transmit)
+        self.outbox = Outbox(loop, clock)
+        self.outbox.attach(self.commits)
+        self.manager = FlowManager(
+            host=host,
+            loop=loop,
+            clock=clock,
+            entropy=entropy,
+            commits=self.commits,
+            outbox=self.outbox,
+            ready=self.ready,
+            hold_unexpected=hold_unexpected,
+        )
+        host.runner = self
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> int:
+        """Recover, then listen and run. Returns the number of flows that came back."""
+        for callback in self.host.start_callbacks:
+            callback()
+        count = recover(self.manager)
+        self.transport.start(self.manager.delivery)
+        self.outbox.resume()
+        if count:
+            log.info("flows recovered", extra={"flows": count})
+        return count
+
+    def stop(self) -> None:
+        """Take all flows down where they stand, and stop listening. The store stays open.
+
+        What was written is on its way to the disk; closing the store waits for it.
+        """
+        if self.is_stopped:
+            return
+        self.manager.is_stopping = True
+        for callback in self.host.stop_callbacks:
+            callback()
+        self.is_stopped = True
+        self.ready.clear()
+        for run in list(self.manager.runs.values()):
+            run.unwind()
+        self.outbox.close()
+        self.transport.close()
+        self.commits.close()
+
+    # --- Runner -------------------------------------------------------------------------------
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """See `runtime.host.Runner`."""
+        return self.commits.get(space, key)
+
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """See `runtime.host.Runner`."""
+        return self.commits.scan(space, start, end)
+
+    def run_atomic(
+        self, atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
+    ) -> object:
+        """See `runtime.host.Runner`."""
+        return self.manager.run_atomic(atomic, arguments)
+
+    def start_flow(
+        self,
+        flow: Flow[..., object],
+        arguments: tuple[object, ...],
+        *,
+        client_id: str | None,
+        user: str,
+        is_awaited: bool,
+    ) -> FlowHandle[object]:
+        """See `runtime.host.Runner`."""
+        return self.manager.start_flow(
+            flow, arguments, client_id=client_id, user=user, is_awaited=is_awaited
+        )
+
+    # --- the turn -----------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Run what is ready, for a few milliseconds at most, then submit what it wrote."""
+        if self.is_stopped:
+            return
+        ready = self.ready
+        until = self.clock.now_ms() + TURN_MS_MAX
+        budget = _LOOK_EVERY
+        while ready:
+            ready.popleft().resume()
+            budget -= 1
+            if budget == 0:
+                if self.clock.now_ms() >= until:
+                    break
+                budget = _LOOK_EVERY
+        self.commits.submit()
+        self.commits.is_scheduled = False
+        if ready:
+            self.commits.schedule()
+
+    def _transmit(self, peer: PeerName, envelopes: list[bytes]) -> None:
+        """Hand envelopes to the link, or to ourselves."""
+        if self.is_stopped:
+            return
+        if peer == self.host.me.name:
+            self.loop.call_soon(lambda: self._arrive_from_self(envelopes))
+        else:
+            self.transport.send(peer, envelopes)
+
+    def _arrive_from_self(self, envelopes: list[bytes]) -> None:
+        if not self.is_stopped:
+            self.manager.delivery.frame_arrived(PeerName(self.host.me.name), envelopes)

@@ -1,0 +1,455 @@
+"""All flows of a node: start, answer peers, end, hold, retry, kill.
+
+Recovery after a restart is in `runtime.engine.recovery`. A flow that ended keeps its result only if
+it was started with a client id; a flow that runs has no row but its journal.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from runtime.atomic import AtomicFunction
+from runtime.core.envelopes import Open
+from runtime.core.events import JOURNAL, AnyEvent, Origin, Started, decode, encode
+from runtime.core.flow_machine import FlowMachine, Input, Status
+from runtime.core.session_machine import SessionMachine
+from runtime.core.triage import Fail, Hold, RetryAfter, causes, triage
+from runtime.engine import conversing
+from runtime.engine.commits import Commits
+from runtime.engine.delivery import Delivery
+from runtime.engine.error_bytes import outcome_of_error
+from runtime.engine.flow_ids import flow_id_at, key_of, new_key
+from runtime.engine.flow_run import FlowRun
+from runtime.engine.inbox import put_unread, remove_unread
+from runtime.engine.outbox import Outbox
+from runtime.engine.results import (
+    CLIENT_IDS,
+    HELD,
+    RESULTS,
+    Held,
+    Outcome,
+    Result,
+    client_key,
+    encode_row,
+    result_decoder,
+)
+from runtime.engine.store_txn import OpenTxn
+from runtime.errors import (
+    Diverged,
+    FlowException,
+    FlowKilled,
+    NodeStopped,
+    UndecodableEvent,
+    UnexpectedFlowEnd,
+    UnknownFlow,
+)
+from runtime.flow import Flow, Responder
+from runtime.handle import FlowHandle
+from runtime.host import Host
+from runtime.ids import ErrorId, FlowId, PeerName
+from runtime.limits import SESSIONS_PER_PEER_MAX
+from runtime.ports import Clock, Entropy, Loop
+from runtime.progress_tree import ProgressTree
+
+log = logging.getLogger("sennit.flow")
+
+# Flows that ended lately, for lists and for callers that ask a moment too late; in memory only.
+ENDED_REMEMBERED_MAX: Final = 1_000
+
+
+class FlowManager:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        loop: Loop,
+        clock: Clock,
+        entropy: Entropy,
+        commits: Commits,
+        outbox: Outbox,
+        ready: deque[FlowRun],
+        hold_unexpected: bool,
+    ) -> None:
+        self.host = host
+        self.loop = loop
+        self.clock = clock
+        self.entropy = entropy
+        self.commits = commits
+        self.outbox = outbox
+        self.ready = ready
+        self.hold_unexpected = hold_unexpected
+        self.delivery = Delivery(self, commits, outbox, clock)
+        self.runs: dict[FlowId, FlowRun] = {}
+        self.ended: dict[FlowId, FlowRun] = {}
+        self.is_stopping = False
+        self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
+        self._announced_batch = 0
+
+    # --- starting -----------------------------------------------------------------------------
+
+    def start_flow(
+        self,
+        flow: Flow[..., object],
+        arguments: tuple[object, ...],
+        *,
+        client_id: str | None,
+        user: str,
+        is_awaited: bool,
+    ) -> FlowHandle[object]:
+        """See `runtime.host.Runner`. Get-or-create if there is a client id."""
+        if self.is_stopping:
+            raise NodeStopped(f"this node is stopping; {flow.name} was not started")
+        if client_id is not None:
+            known = self._of_client_id(client_key(user, client_id))
+            if known is not None:
+                self._await_start(is_awaited)
+                return known
+        if self.host.registry.flows.get(flow.name) is None:
+            self.host.register(flow)
+        started = Started(
+            self.clock.now_ms(),
+            "",
+            flow.name,
+            flow.version,
+            flow.arguments.encode(arguments),
+            self.entropy.random_bytes(16),
+            user,
+            client_id,
+            None,
+        )
+        run = self._create(started, flow, None)
+        if client_id is not None:
+            self.commits.put(CLIENT_IDS, client_key(user, client_id), run.key)
+        self._await_start(is_awaited)
+        return run.handle
+
+    def open_arrived(self, peer: PeerName, opened: Open, encoded: bytes) -> None:
+        """Start the responder that an open message asks for, or refuse it."""
+        registry = self.host.registry
+        responder = registry.responders.get(opened.flow)
+        if responder is None:
+            if opened.flow in registry.flows:
+                self.delivery.refuse(peer, opened, f"{opened.flow} has no responder here")
+            else:
+                self.delivery.keep_unclaimed(peer, opened)
+            return
+        if responder.version != opened.version:
+            reason = (
+                f"{opened.flow} version {opened.version} was asked for, "
+                f"version {responder.version} is installed here"
+            )
+            self.delivery.refuse(peer, opened, reason)
+            return
+        if self.delivery.session_count(peer) >= SESSIONS_PER_PEER_MAX or self.is_stopping:
+            self.delivery.refuse(peer, opened, "too many open sessions, or the node is stopping")
+            return
+        self._start_responder(peer, opened, encoded, responder)
+
+    def _start_responder(
+        self, peer: PeerName, opened: Open, encoded: bytes, responder: Responder
+    ) -> None:
+        origin = Origin(
+            peer, opened.sid, opened.flow, opened.version, opened.app, opened.app_version
+        )
+        started = Started(
+            self.clock.now_ms(),
+            "",
+            responder.name,
+            responder.version,
+            b"",
+            self.entropy.random_bytes(16),
+            peer,
+            None,
+            origin,
+        )
+        run = self._create(started, responder, opened)
+        machine = run.sessions[0]
+        if opened.type:
+            put_unread(self.commits, machine, 0, encoded)
+            machine.add_unread(opened, encoded)
+
+    def _create(
+        self,
+        started: Started,
+        definition: Flow[..., object] | Responder,
+        opened: Open | None,
+    ) -> FlowRun:
+        key = new_key(self.clock.now_ms(), self.entropy.random_bytes(10))
+        self.commits.journal[key + bytes(4)] = encode(started)
+        run = FlowRun(self, flow_id_at(key), key, definition, FlowMachine([started]), {})
+        run.batch_number = self.commits.number
+        self.runs[run.flow_id] = run
+        self.counts["started"] += 1
+        if opened is not None:
+            machine = run.new_session(0, started.origin.peer if started.origin else PeerName(""))
+            accept = machine.accept_opened(
+                opened,
+                version=definition.version,
+                app=definition.app,
+                app_version=self.app_version(definition.app),
+            )
+            self.delivery.add(run, machine)
+            self.commits.acknowledge(machine.peer, opened.sid, 0)
+            self.outbox.add(machine.sid, machine.peer, accept, is_blocked=False)
+        self.commits.wake()
+        run.make_ready()
+        return run
+
+    def _await_start(self, is_awaited: bool) -> None:
+        if is_awaited:
+            signal = self.loop.signal()
+            self.commits.after(signal.set)
+            signal.wait()
+
+    def _of_client_id(self, key: bytes) -> FlowHandle[object] | None:
+        flow_key = self.commits.get(CLIENT_IDS, key)
+        return None if flow_key is None else self.handle(flow_id_at(flow_key))
+
+    def handle(self, flow_id: FlowId) -> FlowHandle[object]:
+        """Return a handle on a flow that runs, has ended lately, or left a result."""
+        run = self.runs.get(flow_id) or self.ended.get(flow_id)
+        if run is not None:
+            return run.handle
+        row = self.commits.get(RESULTS, key_of(flow_id))
+        if row is None:
+            raise UnknownFlow(f"no flow {flow_id} on this node; it may have ended, leaving nothing")
+        result = result_decoder.decode(row)
+        handle: FlowHandle[object] = FlowHandle(
+            flow_id=flow_id,
+            name=result.flow,
+            progress=ProgressTree((), name=result.flow),
+            signal=self.loop.signal(),
+            status=lambda: "failed" if result.failed else "completed",
+        )
+        decode_result = None
+        if not result.failed:
+            decode_result = self.host.registry.flow(result.flow).arguments.decode_result
+        handle.resolve(Outcome(row=result, decode_result=decode_result))
+        return handle
+
+    def forget(self, user: str, client_id: str) -> bool:
+        """Drop the result kept for a client id; False if there is none or the flow still runs."""
+        key = client_key(user, client_id)
+        flow_key = self.commits.get(CLIENT_IDS, key)
+        if flow_key is None or flow_id_at(flow_key) in self.runs:
+            return False
+        self.commits.delete(CLIENT_IDS, key)
+        self.commits.delete(RESULTS, flow_key)
+        self.ended.pop(flow_id_at(flow_key), None)
+        self.commits.wake()
+        return True
+
+    # --- ending -------------------------------------------------------------------------------
+
+    def completed(self, run: FlowRun, outcome: bytes, value: object) -> None:
+        """End a flow whose function returned."""
+        self.counts["completed"] += 1
+        run.tree.finish()
+        self._end(run, Outcome(value=value), outcome, None, None)
+
+    def failed(self, run: FlowRun, error: BaseException) -> None:
+        """Decide what becomes of a flow whose function raised, and do it."""
+        if run.machine.index_next > run.retried_at_index:
+            run.retries = 0
+        run.retried_at_index = run.machine.index_next
+        decision = triage(
+            error,
+            retries=run.retries,
+            chance=self.chance(),
+            is_critical=run.is_critical,
+            hold_unexpected=self.hold_unexpected,
+        )
+        match decision:
+            case RetryAfter(delay_ms):
+                run.retries += 1
+                log.warning(
+                    "flow will be retried: %s",
+                    error,
+                    extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
+                )
+                run.await_retry(self.clock.now_ms() + delay_ms, error)
+            case Hold(reason):
+                self.hold(run, error, reason)
+            case Fail():
+                self._fail(run, error, self.error_id_of(error))
+
+    def _fail(self, run: FlowRun, error: BaseException, error_id: ErrorId) -> None:
+        self.counts["failed"] += 1
+        run.error, run.error_id = error, error_id
+        log.error(
+            "flow failed: %s: %s",
+            type(error).__name__,
+            error,
+            exc_info=None if isinstance(error, FlowException | FlowKilled) else error,
+            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        )
+        error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
+        run.tree.fail(f"{type(error).__name__}: {error}")
+        self._end(run, Outcome(error=error), outcome_of_error(error, error_id), error, error_id)
+
+    def _end(
+        self,
+        run: FlowRun,
+        end: Outcome,
+        outcome: bytes,
+        error: BaseException | None,
+        error_id: ErrorId | None,
+    ) -> None:
+        """Write a flow's end, with its effects on peers and on the node, into the open batch."""
+        commits = self.commits
+        conversing.end_sessions(run, list(run.sessions), error, error_id)
+        for machine in run.sessions.values():
+            for content, _ in machine.unread:
+                remove_unread(commits, machine, conversing.number_of(content))
+            self.delivery.bury(machine)
+        for callback in self.host.end_callbacks:
+            txn = OpenTxn(commits, self.host)
+            callback(txn, run.flow_id)
+            txn.apply()
+        for index in range(run.machine.index_next):
+            commits.delete(JOURNAL, run.key + index.to_bytes(4, "big"))
+        if run.machine.status is Status.HELD or run.hold_reason:
+            commits.delete(HELD, run.key)
+        started = run.machine.started
+        if started.client_id is not None:
+            row = Result(
+                started.flow,
+                started.version,
+                started.user,
+                started.client_id,
+                started.time,
+                self.clock.now_ms(),
+                error is not None,
+                outcome,
+                error_id,
+            )
+            commits.put(RESULTS, run.key, encode_row(row))
+        run.machine.move(Input.ENDED)
+        self.runs.pop(run.flow_id, None)
+        self._remember(run)
+        commits.after(lambda: run.handle.resolve(end))
+        if self.host.end_callbacks:
+            self.announce_commit()
+
+    def _remember(self, run: FlowRun) -> None:
+        self.ended[run.flow_id] = run
+        if len(self.ended) > ENDED_REMEMBERED_MAX:
+            del self.ended[next(iter(self.ended))]
+
+    # --- the hospital ---------------------------------------------------------------------------
+
+    def hold(self, run: FlowRun, error: BaseException, reason: str) -> None:
+        """Keep a flow intact until an operator decides; its messages are kept too."""
+        self.counts["held"] += 1
+        error_id = self.error_id_of(error)
+        run.error, run.error_id, run.hold_reason = error, error_id, reason
+        log.error(
+            "flow held (%s): %s: %s",
+            reason,
+            type(error).__name__,
+            error,
+            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        )
+        held = Held(
+            reason,
+            f"{type(error).__name__}: {error}",
+            error_id,
+            self.clock.now_ms(),
+            isinstance(error, Diverged | UndecodableEvent | UnknownFlow),
+        )
+        self.commits.put(HELD, run.key, encode_row(held))
+        run.machine.move(Input.HELD)
+
+    def retry(self, flow_id: FlowId) -> bool:
+        """Let a held flow run again from its journal; False if it is not held."""
+        run = self.runs.get(flow_id)
+        if run is None or run.machine.status is not Status.HELD:
+            return False
+        if run.definition is None:
+            run.definition = self.definition_of(run.machine.started)
+            if run.definition is None:
+                return False
+        self.commits.delete(HELD, run.key)
+        self.commits.wake()
+        run.error, run.error_id, run.hold_reason, run.retries = None, None, "", 0
+        run.rebuild(FlowMachine(self.events(run)))
+        return True
+
+    def retry_callback(self, run: FlowRun) -> Callable[[], None]:
+        """Return what rebuilds a flow when its back-off is over."""
+
+        def due() -> None:
+            if run.flow_id in self.runs and run.machine.status is Status.NEW:
+                run.rebuild(FlowMachine(self.events(run)))
+
+        return due
+
+    def kill(self, flow_id: FlowId) -> bool:
+        """End a flow at once, as `FlowKilled`; its peers are told. False if it has ended."""
+        run = self.runs.get(flow_id)
+        if run is None:
+            return False
+        run.unwind()
+        self._fail(run, FlowKilled(f"flow {flow_id} was killed"), self.new_error_id())
+        return True
+
+    def definition_of(self, started: Started) -> Flow[..., object] | Responder | None:
+        """Return the code for a journal, if it is installed."""
+        if started.origin is None:
+            return self.host.registry.flows.get(started.flow)
+        return self.host.registry.responders.get(started.origin.flow)
+
+    def events(self, run: FlowRun) -> list[AnyEvent]:
+        """Read a flow's journal; raises `UndecodableEvent`."""
+        return [decode(value) for _, value in self.commits.scan(JOURNAL, run.key, run.key_end)]
+
+    # --- odds and ends ----------------------------------------------------------------------------
+
+    def session_opened(self, run: FlowRun, machine: SessionMachine) -> None:
+        """Route what arrives for a session that a flow has just opened."""
+        self.delivery.add(run, machine)
+
+    def run_atomic(
+        self, atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
+    ) -> object:
+        """See `runtime.host.Runner`."""
+        txn = OpenTxn(self.commits, self.host)
+        value = atomic.arguments.call(arguments, txn)
+        txn.apply()
+        self.announce_commit()
+        signal = self.loop.signal()
+        self.commits.after(signal.set)
+        signal.wait()
+        return value
+
+    def announce_commit(self) -> None:
+        """Call the host's commit callbacks once the open batch is durable."""
+        if self._announced_batch != self.commits.number and self.host.commit_callbacks:
+            self._announced_batch = self.commits.number
+            self.commits.after(self._committed)
+
+    def _committed(self) -> None:
+        for callback in self.host.commit_callbacks:
+            callback()
+
+    def app_version(self, app: str) -> str:
+        """Return the installed version of an app, or nothing if it is unknown."""
+        return self.host.app_versions.get(app, "")
+
+    def chance(self) -> float:
+        """Return a random number in [0, 1)."""
+        return int.from_bytes(self.entropy.random_bytes(6), "big") / (1 << 48)
+
+    def new_error_id(self) -> ErrorId:
+        """Return a fresh error id."""
+        return ErrorId(self.entropy.random_bytes(8).hex())
+
+    def error_id_of(self, error: BaseException) -> ErrorId:
+        """Return the id that an error came with from a peer, or a new one."""
+        for cause in causes(error):
+            if isinstance(cause, FlowException | UnexpectedFlowEnd) and cause.error_id:
+                return ErrorId(cause.error_id)
+        return self.new_error_id()

@@ -1,0 +1,283 @@
+"""Messages kept and sent again until the peer acknowledges them.
+
+    space outbox    key: our session id (16 bytes) | number (u32, big-endian)
+                    value: msgpack [peer, envelope]; before acceptance the envelope's `to` is empty
+
+A message joins the outbox in the commit of what it depends on and leaves the node when that commit
+has landed. Data of a session that is still opening stays here, in order, until the peer accepts.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from runtime.core import envelopes
+from runtime.core.envelopes import Accept, Content, number_of
+from runtime.engine.commits import Commits
+from runtime.ids import PeerName, SessionId
+from runtime.limits import RESEND_MS_FIRST, RESEND_MS_MAX
+from runtime.ports import Clock, Loop, Space, Timer
+
+OUTBOX: Final = Space("outbox", write_once=True)
+
+# How much one resend hands to the link; what is behind it follows when the first is acknowledged.
+RESEND_ENVELOPES_MAX: Final = 2_000
+
+Outgoing = Accept | Content
+
+
+class Row(msgspec.Struct, array_like=True):
+    """What a row of the outbox holds."""
+
+    peer: PeerName
+    envelope: bytes
+
+
+class _Entry:
+    __slots__ = ("envelope", "is_released", "number", "sent_ms", "size")
+
+    def __init__(self, number: int, envelope: Outgoing, size: int) -> None:
+        self.number = number
+        self.envelope = envelope
+        self.size = size
+        self.sent_ms = 0
+        self.is_released = False
+
+
+class _Session:
+    """The unacknowledged messages of one session."""
+
+    __slots__ = ("entries", "is_blocked", "on_room", "peer", "size")
+
+    def __init__(self, peer: PeerName) -> None:
+        self.peer = peer
+        self.entries: deque[_Entry] = deque()
+        self.size = 0
+        self.is_blocked = False
+        self.on_room: Callable[[], None] | None = None
+
+
+class _Link:
+    """What is under way to one peer."""
+
+    __slots__ = ("delay_ms", "had_progress", "sessions", "timer")
+
+    def __init__(self) -> None:
+        self.sessions: dict[SessionId, _Session] = {}
+        self.delay_ms = RESEND_MS_FIRST
+        self.had_progress = False
+        self.timer: Timer | None = None
+
+
+_encode_row = msgspec.msgpack.Encoder().encode
+_row_decoder: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(Row)
+
+
+class Outbox:
+    """All unacknowledged messages of a node."""
+
+    def __init__(self, loop: Loop, clock: Clock) -> None:
+        self.loop = loop
+        self.clock = clock
+        self._sessions: dict[SessionId, _Session] = {}
+        self._links: dict[PeerName, _Link] = {}
+        self._commits: Commits | None = None
+        self.resent = 0
+
+    def attach(self, commits: Commits) -> None:
+        """Write through ``commits``."""
+        self._commits = commits
+
+    @property
+    def commits(self) -> Commits:
+        """The writer."""
+        assert self._commits is not None
+        return self._commits
+
+    def __len__(self) -> int:
+        return sum(len(session.entries) for session in self._sessions.values())
+
+    def pending(self) -> Iterator[tuple[PeerName, int, int]]:
+        """Yield peer, number of messages and bytes for each session with something under way."""
+        for session in self._sessions.values():
+            yield session.peer, len(session.entries), session.size
+
+    def add(self, sid: SessionId, peer: PeerName, envelope: Outgoing, *, is_blocked: bool) -> None:
+        """Take a message in the open batch; it is transmitted when that has landed.
+
+        A blocked one waits for `unblock` on top of that.
+        """
+        encoded = envelopes.encode(envelope)
+        number = number_of(envelope)
+        self.commits.put(OUTBOX, _key(sid, number), _encode_row(Row(peer, encoded)))
+        entry = self._insert(sid, peer, number, envelope, len(encoded))
+        if is_blocked:
+            self._sessions[sid].is_blocked = True
+        else:
+            self._release(peer, entry, encoded)
+
+    def unblock(self, sid: SessionId, peer_sid: SessionId) -> None:
+        """Address what waited for acceptance to the peer's session and let it go."""
+        session = self._sessions.get(sid)
+        if session is None or not session.is_blocked:
+            return
+        session.is_blocked = False
+        for entry in session.entries:
+            if not entry.is_released:
+                entry.envelope = _addressed(entry.envelope, peer_sid)
+                self._release(session.peer, entry, envelopes.encode(entry.envelope))
+
+    def acknowledged(self, peer: PeerName, sid: SessionId, up_to: int) -> bool:
+        """Forget what the peer has; False if the session is not one with this peer."""
+        session = self._sessions.get(sid)
+        if session is None:
+            return True
+        if session.peer != peer:
+            return False
+        link = self._links[peer]
+        entries = session.entries
+        while entries and entries[0].number <= up_to and entries[0].is_released:
+            entry = entries.popleft()
+            session.size -= entry.size
+            link.had_progress = True
+            self.commits.delete(OUTBOX, _key(sid, entry.number))
+        if session.on_room is not None:
+            session.on_room()
+        if not entries:
+            self._forget(sid)
+        return True
+
+    def drop(self, sid: SessionId) -> None:
+        """Forget all messages of a session that the peer has refused."""
+        session = self._sessions.get(sid)
+        if session is not None:
+            for entry in session.entries:
+                self.commits.delete(OUTBOX, _key(sid, entry.number))
+            self._forget(sid)
+
+    def unacknowledged_bytes(self, sid: SessionId) -> int:
+        """Return how much of a session the peer has not acknowledged."""
+        session = self._sessions.get(sid)
+        return 0 if session is None else session.size
+
+    def when_room(self, sid: SessionId, callback: Callable[[], None] | None) -> None:
+        """Call ``callback`` whenever the peer acknowledges something of the session."""
+        session = self._sessions.get(sid)
+        if session is not None:
+            session.on_room = callback
+
+    def peer_reachable(self, peer: PeerName) -> None:
+        """Send everything for ``peer`` again: the link is new, and may have lost it."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.delay_ms = RESEND_MS_FIRST
+            self._resend(peer, link)
+            self._arm(peer, link)
+
+    def restore(
+        self,
+        rows: Iterator[tuple[bytes, bytes]],
+        peer_session_of: Callable[[SessionId], SessionId | None],
+    ) -> None:
+        """Take over the rows of the store after a restart.
+
+        ``peer_session_of`` tells the peer's id of a session that was accepted; the data of others
+        stays blocked.
+        """
+        for key, value in rows:
+            row = _row_decoder.decode(value)
+            sid, number = SessionId(key[:16]), int.from_bytes(key[16:], "big")
+            envelope = envelopes.decode(row.envelope, is_addressed=False)
+            assert not isinstance(envelope, envelopes.Ack)
+            entry = self._insert(sid, row.peer, number, envelope, len(row.envelope))
+            entry.is_released = True
+            if isinstance(envelope, envelopes.Data | envelopes.Error | envelopes.End):
+                peer_sid = SessionId(envelope.to) or peer_session_of(sid)
+                if peer_sid:
+                    envelope.to = peer_sid
+                else:
+                    entry.is_released = False
+                    self._sessions[sid].is_blocked = True
+
+    def resume(self) -> None:
+        """Send everything again after a restart."""
+        for peer, link in list(self._links.items()):
+            self._resend(peer, link)
+            self._arm(peer, link)
+
+    def close(self) -> None:
+        """Cancel all timers."""
+        for link in self._links.values():
+            if link.timer is not None:
+                link.timer.cancel()
+                link.timer = None
+
+    def _insert(
+        self, sid: SessionId, peer: PeerName, number: int, envelope: Outgoing, size: int
+    ) -> _Entry:
+        session = self._sessions.get(sid)
+        if session is None:
+            session = self._sessions[sid] = _Session(peer)
+            self._links.setdefault(peer, _Link()).sessions[sid] = session
+        entry = _Entry(number, envelope, size)
+        session.entries.append(entry)
+        session.size += size
+        return entry
+
+    def _release(self, peer: PeerName, entry: _Entry, encoded: bytes) -> None:
+        entry.is_released = True
+        entry.sent_ms = self.clock.now_ms()
+        self.commits.send(peer, encoded)
+        link = self._links[peer]
+        if link.timer is None:
+            self._arm(peer, link)
+
+    def _forget(self, sid: SessionId) -> None:
+        session = self._sessions.pop(sid)
+        link = self._links[session.peer]
+        del link.sessions[sid]
+        if not link.sessions and link.timer is not None:
+            link.timer.cancel()
+            link.timer = None
+
+    def _arm(self, peer: PeerName, link: _Link) -> None:
+        if link.timer is not None:
+            link.timer.cancel()
+            link.timer = None
+        if link.sessions:
+            link.had_progress = False
+            due = self.clock.now_ms() + link.delay_ms
+            link.timer = self.loop.call_at(due, lambda: self._due(peer, link))
+
+    def _due(self, peer: PeerName, link: _Link) -> None:
+        link.timer = None
+        if link.had_progress:
+            link.delay_ms = RESEND_MS_FIRST
+        else:
+            self._resend(peer, link)
+            link.delay_ms = min(link.delay_ms * 2, RESEND_MS_MAX)
+        self._arm(peer, link)
+
+    def _resend(self, peer: PeerName, link: _Link) -> None:
+        """Transmit again what is released, once what it depends on is durable."""
+        count = 0
+        for session in link.sessions.values():
+            for entry in session.entries:
+                if entry.is_released:
+                    self.commits.send(peer, envelopes.encode(entry.envelope))
+                    count += 1
+            if count > RESEND_ENVELOPES_MAX:
+                break
+        self.resent += count
+
+
+def _addressed(envelope: Outgoing, peer_sid: SessionId) -> Outgoing:
+    if isinstance(envelope, envelopes.Data | envelopes.Error | envelopes.End):
+        envelope.to = peer_sid
+    return envelope
+
+
+def _key(sid: SessionId, number: int) -> bytes:
+    return sid + number.to_bytes(4, "big")

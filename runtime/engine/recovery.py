@@ -1,0 +1,114 @@
+"""Bring back all flows, sessions and messages of a node from its store, before anything runs.
+
+No code of a flow runs here: journals are folded to sessions, so that messages for a flow that can't
+run (held, missing, diverged) are still taken and kept.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from runtime.core import envelopes
+from runtime.core.events import JOURNAL, AnyEvent, Started, decode
+from runtime.core.flow_machine import FlowMachine, Input
+from runtime.core.replay import fold_sessions
+from runtime.engine.flow_ids import flow_id_at
+from runtime.engine.flow_run import FlowRun
+from runtime.engine.inbox import INBOX, session_of
+from runtime.engine.manager import FlowManager
+from runtime.engine.outbox import OUTBOX
+from runtime.engine.results import HELD, held_decoder
+from runtime.errors import FlowFailed, UndecodableEvent, UnknownFlow
+from runtime.ids import SessionId
+
+log = logging.getLogger("sennit.recovery")
+
+_FLOW_KEY_BYTES: Final = 16
+
+
+def recover(manager: FlowManager) -> int:
+    """Rebuild everything; flows that may run are made ready. Returns how many flows there are."""
+    for key, records in _journals(manager):
+        _recover_flow(manager, key, records)
+    _recover_inbox(manager)
+    manager.outbox.restore(
+        manager.commits.scan(OUTBOX, b"", None),
+        lambda sid: _peer_session(manager, sid),
+    )
+    manager.delivery.sweep()
+    return len(manager.runs)
+
+
+def _journals(manager: FlowManager) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield each flow's key and the records of its journal, in order."""
+    key = b""
+    records: list[bytes] = []
+    for row_key, value in manager.commits.scan(JOURNAL, b"", None):
+        if row_key[:_FLOW_KEY_BYTES] != key:
+            if records:
+                yield key, records
+            key, records = row_key[:_FLOW_KEY_BYTES], []
+        records.append(value)
+    if records:
+        yield key, records
+
+
+def _recover_flow(manager: FlowManager, key: bytes, records: list[bytes]) -> None:
+    flow_id = flow_id_at(key)
+    trouble: Exception | None = None
+    events: list[AnyEvent] = []
+    for record in records:
+        try:
+            events.append(decode(record))
+        except UndecodableEvent as error:
+            trouble = error
+            break
+    if not events or not isinstance(events[0], Started):
+        log.error("a journal without a readable start is set aside", extra={"flow_id": flow_id})
+        return
+    started = events[0]
+    definition = manager.definition_of(started)
+    if trouble is None and definition is None:
+        name = started.flow if started.origin is None else f"the responder to {started.origin.flow}"
+        trouble = UnknownFlow(f"{name} is not installed on this node; install its app, then retry")
+    run = FlowRun(manager, flow_id, key, definition, FlowMachine(events), fold_sessions(events))
+    run.machine.index_next = len(records)
+    manager.runs[flow_id] = run
+    for machine in run.sessions.values():
+        manager.delivery.add(run, machine)
+    _settle_status(manager, run, trouble)
+
+
+def _settle_status(manager: FlowManager, run: FlowRun, trouble: Exception | None) -> None:
+    row = manager.commits.get(HELD, run.key)
+    held = None if row is None else held_decoder.decode(row)
+    if trouble is not None:
+        manager.hold(run, trouble, "missing or undecodable")
+    elif held is not None and not held.is_by_code:
+        name, _, message = held.error.partition(": ")
+        run.error = FlowFailed(held.error_id, name, message)
+        run.error_id, run.hold_reason = held.error_id, held.reason
+        run.machine.move(Input.HELD)
+    else:
+        if held is not None:
+            manager.commits.delete(HELD, run.key)
+        run.make_ready()
+
+
+def _recover_inbox(manager: FlowManager) -> None:
+    """Hand back what had arrived and was not read. Rows are in order of session and number."""
+    for key, encoded in manager.commits.scan(INBOX, b"", None):
+        found = manager.delivery.sessions.get(session_of(key))
+        if found is None:
+            manager.commits.delete(INBOX, key)
+            continue
+        content = envelopes.decode(encoded)
+        assert not isinstance(content, envelopes.Accept | envelopes.Ack)
+        found[1].restore_arrived(content, encoded, is_read=False)
+
+
+def _peer_session(manager: FlowManager, sid: SessionId) -> SessionId | None:
+    found = manager.delivery.sessions.get(sid)
+    if found is not None:
+        return found[1].peer_sid
+    return manager.delivery.accepted_after_end(sid)

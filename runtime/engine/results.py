@@ -1,0 +1,90 @@
+"""What is kept of flows beside their journals: results, holds, client ids.
+
+space client_ids   key: user | 0x00 | client id    value: flow id (16 bytes)
+space results      key: flow id (16 bytes)         value: msgpack array, see `Result`
+space held         key: flow id (16 bytes)         value: msgpack array, see `Held`
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from runtime.engine.error_bytes import error_of_outcome
+from runtime.errors import ClientIdInvalid
+from runtime.ids import ErrorId
+from runtime.limits import CLIENT_ID_CHARACTERS_MAX
+from runtime.ports import KEY_BYTES_MAX, Space
+
+CLIENT_IDS: Final = Space("client_ids")
+RESULTS: Final = Space("results")
+HELD: Final = Space("held")
+
+
+class Result(msgspec.Struct, array_like=True, frozen=True):
+    """How a flow ended: its encoded result, or the packed error if it ``failed``."""
+
+    flow: str
+    version: int
+    user: str
+    client_id: str | None
+    started: int
+    ended: int
+    failed: bool
+    outcome: bytes
+    error_id: ErrorId | None
+
+
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """Why a flow is held. ``is_by_code`` if other code may cure it: it is tried at each start."""
+
+    reason: str
+    error: str
+    error_id: ErrorId
+    since: int
+    is_by_code: bool
+
+
+encode_row: Final = msgspec.msgpack.Encoder().encode
+result_decoder: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
+held_decoder: Final[msgspec.msgpack.Decoder[Held]] = msgspec.msgpack.Decoder(Held)
+
+
+def client_key(user: str, client_id: str) -> bytes:
+    """Return the row key of a client id; raises `ClientIdInvalid` for one that can't be used."""
+    if not client_id or len(client_id) > CLIENT_ID_CHARACTERS_MAX:
+        raise ClientIdInvalid(
+            f"a client id has 1 to {CLIENT_ID_CHARACTERS_MAX} characters, this one {len(client_id)}"
+        )
+    key = f"{user}\0{client_id}".encode()
+    if len(key) <= KEY_BYTES_MAX:
+        return key
+    raise ClientIdInvalid(f"user and client id together take {len(key)} bytes, too many for a key")
+
+
+class Outcome:
+    """Implements `runtime.handle.FlowEnd`, from memory or from a row."""
+
+    def __init__(
+        self,
+        *,
+        value: object = None,
+        error: BaseException | None = None,
+        row: Result | None = None,
+        decode_result: Callable[[bytes], object] | None = None,
+    ) -> None:
+        self._value = value
+        self._error = error
+        self._row = row
+        self._decode_result = decode_result
+
+    def value(self) -> object:
+        """See `runtime.handle.FlowEnd`."""
+        if self._error is not None:
+            raise self._error
+        if self._row is None:
+            return self._value
+        if self._row.failed:
+            raise error_of_outcome(self._row.outcome)
+        assert self._decode_result is not None
+        return self._decode_result(self._row.outcome)

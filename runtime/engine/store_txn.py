@@ -1,0 +1,58 @@
+"""The view that an atomic function has of the store: its own writes over everything written."""
+
+from collections.abc import Iterator
+
+from runtime.engine.commits import Commits, overlaid
+from runtime.host import Host
+from runtime.ports import KEY_BYTES_MAX, Space
+
+
+class OpenTxn:
+    """Implements `runtime.atomic.StoreTxn`; nothing reaches the open batch before `apply`."""
+
+    def __init__(self, commits: Commits, host: Host) -> None:
+        self._commits = commits
+        self._host = host
+        self._writes: dict[Space, dict[bytes, bytes | None]] = {}
+
+    @property
+    def host(self) -> Host:
+        """See `runtime.atomic.StoreTxn`."""
+        return self._host
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """See `runtime.atomic.StoreTxn`."""
+        rows = self._writes.get(space)
+        if rows is not None and key in rows:
+            return rows[key]
+        return self._commits.get(space, key)
+
+    def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """See `runtime.atomic.StoreTxn`."""
+        rows = {
+            key: value
+            for key, value in self._writes.get(space, {}).items()
+            if key >= start and (end is None or key < end)
+        }
+        return overlaid(self._commits.scan(space, start, end), rows)
+
+    def put(self, space: Space, key: bytes, value: bytes) -> None:
+        """See `runtime.atomic.StoreTxn`."""
+        if len(key) > KEY_BYTES_MAX:
+            raise ValueError(f"a key has at most {KEY_BYTES_MAX} bytes, this one {len(key)}")
+        self._writes.setdefault(space, {})[key] = value
+
+    def delete(self, space: Space, key: bytes) -> None:
+        """See `runtime.atomic.StoreTxn`."""
+        self._writes.setdefault(space, {})[key] = None
+
+    def apply(self) -> None:
+        """Move the writes into the open batch."""
+        for space, rows in self._writes.items():
+            for key, value in rows.items():
+                if value is None:
+                    self._commits.delete(space, key)
+                else:
+                    self._commits.put(space, key, value)
+        if self._writes:
+            self._commits.wake()

@@ -1,0 +1,82 @@
+"""`FlowHandle`: what the starter of a flow holds, in the same process."""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from runtime.driver import driver_or_none
+from runtime.errors import InFlow
+from runtime.ids import FlowId
+from runtime.ports import Signal
+from runtime.progress_tree import ProgressTree
+
+R = TypeVar("R")
+
+
+class FlowEnd(Protocol):
+    """How a flow ended."""
+
+    def value(self) -> object:
+        """Return the result, or raise the error."""
+
+
+class FlowHandle(Generic[R]):
+    """One flow of this node. Also good for one that ended before a restart, by its client id."""
+
+    def __init__(
+        self,
+        *,
+        flow_id: FlowId,
+        name: str,
+        progress: ProgressTree,
+        signal: Signal,
+        status: Callable[[], str],
+    ) -> None:
+        self.id = flow_id
+        self.name = name
+        self.progress = progress
+        self._signal = signal
+        self._status = status
+        self._end: FlowEnd | None = None
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def status(self) -> str:
+        """``running``, ``waiting``, ``held``, ``completed`` or ``failed``."""
+        return self._status()
+
+    @property
+    def is_ended(self) -> bool:
+        """Tell whether the flow is over, durably."""
+        return self._end is not None
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return the flow's result, or raise its error; blocks only the calling greenlet.
+
+        Raises TimeoutError after ``timeout`` seconds; the flow goes on. Inside a flow, call the
+        other flow as a sub-flow instead; this raises `InFlow`.
+        """
+        if self._end is None:
+            if driver_or_none() is not None:
+                raise InFlow("result() would block a flow; call the other flow as a sub-flow")
+            if not self._signal.wait(timeout):
+                raise TimeoutError(f"flow {self.id} ({self.name}) is {self.status}: no result yet")
+        assert self._end is not None
+        return self._end.value()  # type: ignore[return-value]
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` from the loop when the flow is over, at once if it is."""
+        if self._end is None:
+            self._watchers.append(callback)
+        else:
+            callback()
+
+    def resolve(self, end: FlowEnd) -> None:
+        """Let the engine say how the flow ended, once that is durable."""
+        self._end = end
+        self._signal.set()
+        watchers, self._watchers = self._watchers, []
+        for callback in watchers:
+            callback()
+
+    def __repr__(self) -> str:
+        return f"<flow {self.id} {self.name}: {self.status}>"
