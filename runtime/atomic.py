@@ -47,7 +47,7 @@ class AtomicFunction(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run in the commit of the calling flow; raises `NotInFlow` outside of one."""
         current = driver(f"{self.name} (an atomic function; outside a flow use host.run_atomic)")
-        bound = self.arguments.bind(args, kwargs) if kwargs else args
+        bound = self.arguments.bind(args, kwargs)
         return current.run_atomic(self, bound)  # type: ignore[arg-type, return-value]
 
 

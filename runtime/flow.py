@@ -60,7 +60,7 @@ class Responder:
         version: int,
         labels: tuple[str, ...],
     ) -> None:
-        functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__
         self.function = function
         self.answers = answers
         self.version = version

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar, cast
 
 from runtime.atomic import AtomicFunction, StoreTxn
 from runtime.errors import ConfigurationError
@@ -60,7 +60,7 @@ class Runner(Protocol):
         client_id: str | None,
         user: str,
         is_awaited: bool,
-    ) -> FlowHandle:
+    ) -> FlowHandle[object]:
         """Start a flow."""
 
 
@@ -143,16 +143,17 @@ class Host:
         bound = function.arguments.bind(args, kwargs)
         return self._running().run_atomic(function, bound)  # type: ignore[arg-type, return-value]
 
-    def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> "FlowHandle":
+    def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
         """Start a flow as the node itself; waits until its start is durable."""
         bound = flow.arguments.bind(args, kwargs)
-        return self._running().start_flow(
+        handle = self._running().start_flow(
             flow,  # type: ignore[arg-type]
             bound,
             client_id=None,
             user="node",
             is_awaited=True,
         )
+        return cast(FlowHandle[R], handle)
 
     def _running(self) -> Runner:
         if self.runner is None:

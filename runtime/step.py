@@ -79,7 +79,7 @@ class StepFunction(Generic[P, R]):
         current = driver_or_none()
         if current is None:
             return self.function(*args, **kwargs)
-        bound = self.arguments.bind(args, kwargs) if kwargs else args
+        bound = self.arguments.bind(args, kwargs)
         return current.run_step(self, bound)  # type: ignore[arg-type, return-value]
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
@@ -110,10 +110,10 @@ def step(
 
     It may block on gevent I/O, or, with ``thread=True``, on anything, in a native thread; other
     flows go on meanwhile. It starts only when all that the flow consumed before is durable. Its
-    arguments are compared at replay, unless it is ``loose``. Arguments and result must be encodable.
+    arguments are compared at replay, unless it is ``loose``. They and the result must be encodable.
 
     Kinds: ``at_least_once``: a crash in the middle runs it again, with the same `step_id`;
-    ``at_most_once``: its intent is durable first and a crash in the middle raises `StepInterrupted`;
+    ``at_most_once``: its intent is durable first; a crash in the middle raises `StepInterrupted`;
     ``pure``: it has no outside effect, so it waits for nothing and its commit is shared with later
     ones. An exception counts as an attempt; when ``retry`` is used up, or for a ``final`` class, it
     is raised into the flow, and again at every replay.

@@ -76,7 +76,7 @@ def triage(
 
 def back_off_ms(retries: int, chance: float) -> int:
     """Return the delay before retry number ``retries + 1``: doubling, capped, with jitter."""
-    delay = min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** min(retries, 20))
+    delay: int = min(RETRY_MS_MAX, RETRY_MS_FIRST << min(retries, 20))
     return round(delay * (0.5 + chance / 2))
 
 

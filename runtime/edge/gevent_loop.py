@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import greenlet
 from gevent import get_hub
+from gevent.event import Event
 from gevent.hub import Hub
 
 from runtime.ports import Clock
@@ -53,6 +54,10 @@ class GeventLoop:
         by at most `TIMER_SECONDS_MAX`, and never early.
         """
         return GeventTimer(self._hub, self._clock, time_ms, callback)
+
+    def signal(self) -> Event:
+        """Return a new signal, not set."""
+        return Event()
 
     def run_in_thread(self, function: Callable[[], object]) -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result.

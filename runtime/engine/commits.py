@@ -39,6 +39,7 @@ class Commits:
         self.durable = 0
         self.is_scheduled = False
         self.commits = 0
+        self.is_abandoned = False
         self._on_turn = on_turn
         self._transmit = transmit
         self._flying: Batch | None = None
@@ -126,7 +127,7 @@ class Commits:
 
     def submit(self) -> None:
         """Send the open batch on its way, if it is worth it and the other one has landed."""
-        if self._flying is not None or not self.is_eager:
+        if self._flying is not None or not self.is_eager or self.is_abandoned:
             return
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
@@ -139,6 +140,8 @@ class Commits:
         self._flying_waiters = waiters
 
         def landed() -> None:
+            if self.is_abandoned:
+                return
             self._flying = None
             self.durable = number
             self.commits += 1
@@ -175,6 +178,13 @@ class Commits:
         if self.batch:
             self.store.submit(self.batch, lambda: None)
             self._open_next()
+
+    def abandon(self) -> None:
+        """Drop what is open, and whatever should follow what is under way."""
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        self.is_abandoned = True
 
     def _lazy_due(self) -> None:
         self._lazy_timer = None

@@ -10,9 +10,9 @@ from runtime.core.events import Closed, Opened, Origin, PeerRead, Received, Sent
 from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
+from runtime.engine.error_bytes import error_for_peer, error_from_peer
 from runtime.engine.inbox import remove_unread
 from runtime.engine.waits import Wait
-from runtime.engine.error_bytes import error_for_peer, error_from_peer
 from runtime.errors import (
     FlowException,
     SessionClosed,

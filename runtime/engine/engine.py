@@ -90,6 +90,17 @@ class Engine:
         self.transport.close()
         self.commits.close()
 
+    def crash(self) -> None:
+        """Let go of everything as a power cut would: nothing more is written, sent or told."""
+        self.is_stopped = True
+        self.manager.is_stopping = True
+        self.ready.clear()
+        for run in list(self.manager.runs.values()):
+            run.unwind()
+        self.outbox.close()
+        self.commits.abandon()
+        self.transport.close()
+
     # --- Runner -------------------------------------------------------------------------------
 
     def get(self, space: Space, key: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.atomic import AtomicFunction
-from runtime.core.envelopes import Open
+from runtime.core.envelopes import Open, number_of
 from runtime.core.events import JOURNAL, AnyEvent, Origin, Started, decode, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
@@ -303,7 +303,7 @@ class FlowManager:
         conversing.end_sessions(run, list(run.sessions), error, error_id)
         for machine in run.sessions.values():
             for content, _ in machine.unread:
-                remove_unread(commits, machine, conversing.number_of(content))
+                remove_unread(commits, machine, number_of(content))
             self.delivery.bury(machine)
         for callback in self.host.end_callbacks:
             txn = OpenTxn(commits, self.host)

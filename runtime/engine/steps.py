@@ -9,9 +9,9 @@ from runtime.atomic import AtomicFunction
 from runtime.codec import fingerprint
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
+from runtime.engine.error_bytes import error_of_outcome, outcome_of_error
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.waits import Wait
-from runtime.engine.error_bytes import error_of_outcome, outcome_of_error
 from runtime.errors import FlowException, FlowUnwound, StepInterrupted
 from runtime.step import Kind, StepFunction, running_in_thread
 

@@ -1,0 +1,179 @@
+"""Loop, clock and chance of a simulation: one thread, virtual time, everything from one seed.
+
+Time stands still while anything is ready and then jumps to the next timer, so a flow that sleeps
+for a month takes no time at all. With a seed, callbacks that are ready together run in an order
+that the seed decides; without one, in the order in which they were asked for.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import greenlet
+
+from runtime.errors import SennitError
+
+EPOCH_MS: Final = 1_767_225_600_000
+"""Where simulated time begins: 2026-01-01 UTC."""
+
+CALLBACKS_MAX: Final = 5_000_000
+
+
+class NothingLeft(SennitError):
+    """A simulation waits for something, and nothing is left that could make it happen."""
+
+
+class SimulatedClock:
+    """Wall time that moves only when it is told to."""
+
+    def __init__(self, now_ms: int = EPOCH_MS) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        """Return simulated time."""
+        return self._now_ms
+
+    def advance_to(self, time_ms: int) -> None:
+        """Move forward; never back."""
+        self._now_ms = max(self._now_ms, time_ms)
+
+
+class SeededEntropy:
+    """Bytes from a generator, the same for the same seed."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._random = Random(seed)
+
+    def random_bytes(self, size: int) -> bytes:
+        """Return the next ``size`` bytes."""
+        return self._random.randbytes(size)
+
+
+class SimulatedTimer:
+    """A pending call of `SimulatedLoop.call_at`."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None] | None) -> None:
+        self.callback = callback
+
+    def cancel(self) -> None:
+        """Make sure that the call does not happen (any more)."""
+        self.callback = None
+
+
+class SimulatedSignal:
+    """Waiting for it runs the simulation."""
+
+    def __init__(self, loop: "SimulatedLoop") -> None:
+        self._loop = loop
+        self.is_set = False
+
+    def set(self) -> None:
+        """Let all waiters go on."""
+        self.is_set = True
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Run the simulation until set, or until ``timeout_seconds`` of simulated time are over."""
+        until = None
+        if timeout_seconds is not None:
+            until = self._loop.clock.now_ms() + round(timeout_seconds * 1000)
+        self._loop.run(lambda: self.is_set, until_ms=until)
+        return self.is_set
+
+
+class SimulatedLoop:
+    """A `runtime.ports.Loop` that a test drives."""
+
+    def __init__(self, clock: SimulatedClock, random: Random | None = None) -> None:
+        self.clock = clock
+        self._random = random
+        self._soon: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[int, int, SimulatedTimer]] = []
+        self._serial = 0
+        self._hub = greenlet.getcurrent()
+        self.callbacks = 0
+
+    @property
+    def hub(self) -> greenlet.greenlet:
+        """The greenlet that made the loop; only it may run it."""
+        return self._hub
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """See `runtime.ports.Loop`."""
+        self._soon.append(callback)
+
+    def call_at(self, time_ms: int, callback: Callable[[], None]) -> SimulatedTimer:
+        """See `runtime.ports.Loop`."""
+        timer = SimulatedTimer(callback)
+        self._serial += 1
+        heapq.heappush(self._timers, (time_ms, self._serial, timer))
+        return timer
+
+    def signal(self) -> SimulatedSignal:
+        """See `runtime.ports.Loop`."""
+        return SimulatedSignal(self)
+
+    def run_in_thread(self, function: Callable[[], object]) -> object:
+        """Run ``function`` here and now: a simulation has one thread."""
+        return function()
+
+    def run(self, is_done: Callable[[], bool], *, until_ms: int | None = None) -> None:
+        """Run until ``is_done()``, or until simulated time has come to ``until_ms``.
+
+        Raises `NothingLeft` if neither can happen any more, and if it takes more than
+        `CALLBACKS_MAX` callbacks.
+        """
+        assert greenlet.getcurrent() is self._hub, "only the greenlet that made the loop runs it"
+        budget = CALLBACKS_MAX
+        while not is_done():
+            budget -= 1
+            if budget < 0:
+                raise NothingLeft(f"not done after {CALLBACKS_MAX} callbacks: a loop without end?")
+            if not self._step(until_ms):
+                if until_ms is not None:
+                    self.clock.advance_to(until_ms)
+                    return
+                raise NothingLeft("nothing is ready and no timer is set, so this can't happen")
+
+    def run_until_idle(self) -> None:
+        """Run until nothing is ready and no timer is set."""
+        while self._step(None):
+            pass
+
+    def run_for(self, seconds: float) -> None:
+        """Run for a span of simulated time."""
+        self.run(lambda: False, until_ms=self.clock.now_ms() + round(seconds * 1000))
+
+    def _step(self, until_ms: int | None) -> bool:
+        """Run one callback; False if there is none before ``until_ms``."""
+        self._collect_due()
+        if not self._soon:
+            while self._timers and self._timers[0][2].callback is None:
+                heapq.heappop(self._timers)
+            if not self._timers or (until_ms is not None and self._timers[0][0] > until_ms):
+                return False
+            self.clock.advance_to(self._timers[0][0])
+            self._collect_due()
+        if self._random is not None and len(self._soon) > 1:
+            self._soon.rotate(-self._random.randrange(len(self._soon)))
+        self.callbacks += 1
+        self._soon.popleft()()
+        return True
+
+    def _collect_due(self) -> None:
+        now = self.clock.now_ms()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                self._soon.append(_ring(timer))
+
+
+def _ring(timer: SimulatedTimer) -> Callable[[], None]:
+    def ring() -> None:
+        if timer.callback is not None:
+            timer.callback()
+
+    return ring
