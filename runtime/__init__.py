@@ -1,1 +1,101 @@
-"""Durable flows: what the author of a flow imports."""
+"""Durable flows: what the author of a flow imports.
+
+The engine and its adapters are not imported here; ``from runtime.node import Node`` runs flows, and
+``from runtime.testing.network import SimulatedNetwork`` tests them.
+"""
+
+from runtime.atomic import StoreTxn, atomic
+from runtime.codec import message
+from runtime.context import (
+    critical,
+    current_flow,
+    durable,
+    me,
+    now,
+    progress,
+    rng,
+    service,
+    sleep,
+    sleep_until,
+    timeout,
+    uuid4,
+)
+from runtime.driver import FlowInfo, PeerInfo
+from runtime.errors import (
+    BadMessage,
+    Diverged,
+    FlowException,
+    FlowFailed,
+    FlowKilled,
+    FlowTimeout,
+    HoldForOperator,
+    NotInFlow,
+    RetryLater,
+    SennitError,
+    SessionClosed,
+    SessionNotOpen,
+    StepInterrupted,
+    UnexpectedFlowEnd,
+    UnexpectedMessage,
+    UnserialisableMessage,
+)
+from runtime.flow import Flow, Responder, flow, responder
+from runtime.handle import FlowHandle
+from runtime.ids import FlowId, PeerName
+from runtime.party import AnonymousParty, Party
+from runtime.session import Session, initiate, receive_all, send_all
+from runtime.step import Retry, step, step_id
+from runtime.untrusted import Untrusted
+
+__all__ = [
+    "AnonymousParty",
+    "BadMessage",
+    "Diverged",
+    "Flow",
+    "FlowException",
+    "FlowFailed",
+    "FlowHandle",
+    "FlowId",
+    "FlowInfo",
+    "FlowKilled",
+    "FlowTimeout",
+    "HoldForOperator",
+    "NotInFlow",
+    "Party",
+    "PeerInfo",
+    "PeerName",
+    "Responder",
+    "Retry",
+    "RetryLater",
+    "SennitError",
+    "Session",
+    "SessionClosed",
+    "SessionNotOpen",
+    "StepInterrupted",
+    "StoreTxn",
+    "UnexpectedFlowEnd",
+    "UnexpectedMessage",
+    "UnserialisableMessage",
+    "Untrusted",
+    "atomic",
+    "critical",
+    "current_flow",
+    "durable",
+    "flow",
+    "initiate",
+    "me",
+    "message",
+    "now",
+    "progress",
+    "receive_all",
+    "responder",
+    "rng",
+    "send_all",
+    "service",
+    "sleep",
+    "sleep_until",
+    "step",
+    "step_id",
+    "timeout",
+    "uuid4",
+]

@@ -77,7 +77,7 @@ REBUILT_BUILTINS: Final[dict[str, type[Exception]]] = {
 """Builtin exceptions that ``cls(*args)`` makes anew, without any effect."""
 
 # They say where the error came from, not what it is; each receiver sets its own.
-_OF_THE_RECEIVER: Final = frozenset({"peer", "original_class"})
+_OF_THE_RECEIVER: Final = frozenset({"peer", "original_class", "error_id"})
 
 
 class PackedError(msgspec.Struct, array_like=True, frozen=True):
@@ -114,6 +114,7 @@ def unpack_error(
         error = _stand_in(packed)
     _set_attributes(error, packed, _OF_THE_RECEIVER)
     error.peer = peer
+    error.error_id = error_id
     if peer is not None:
         tail = f" (error id {error_id})" if error_id else ""
         error.add_note(f"It was raised by the flow of {peer}{tail}.")

@@ -82,9 +82,6 @@ class StepFunction(Generic[P, R]):
         bound = self.arguments.bind(args, kwargs)
         return current.run_step(self, bound)  # type: ignore[arg-type, return-value]
 
-    def __get__(self, instance: object, owner: type | None = None) -> object:
-        return self if instance is None else functools.partial(self, instance)
-
 
 @overload
 def step(function: Callable[P, R]) -> StepFunction[P, R]: ...

@@ -2,18 +2,18 @@
 
 An envelope is one msgpack array; its first element is the kind:
 
-    [0, sid, flow, version, app, app_version, conversation, type, body]   open, number 0
+    [0, sid, flow, version, app, app_version, conversation, kind, body]   open, number 0
     [1, to, sid, version, app, app_version]                               accept, number 0
     [2, to, sid, reason, error_id]                                        refuse, number 0
-    [3, to, number, type, body]                                           data
+    [3, to, number, kind, body]                                           data
     [4, to, number, error, error_id]                                      error
     [5, to, number]                                                       end
     [6, to, up_to]                                                        acknowledgement
 
 ``sid`` is the sender's session id, ``to`` the receiver's, both 16 bytes. ``number`` counts the
 messages of one direction of a session from 0; ``up_to`` says that all numbers up to and including
-it are durable at the receiver. ``type`` and ``body`` are a packed value; an open message without
-payload has an empty ``type``. ``error`` is a packed `FlowException` or nil. Who sent an envelope is
+it are durable at the receiver. ``kind`` and ``body`` are a packed value; an open message without
+payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. Who sent an envelope is
 known from the link that it came over, never from a field.
 """
 
@@ -41,7 +41,7 @@ class Open(Envelope, tag=0):
     app: str
     app_version: str
     conversation: bytes
-    type: str
+    kind: str
     body: bytes
 
 
@@ -69,7 +69,7 @@ class Data(Envelope, tag=3):
 
     to: SessionId
     number: int
-    type: str
+    kind: str
     body: bytes
 
 

@@ -97,7 +97,7 @@ class Sent(Event, tag=5, frozen=True):
 
     session: int
     number: int
-    type: str
+    kind: str
     content: bytes
 
 
@@ -220,7 +220,7 @@ def describe(event: AnyEvent) -> str:
         case Opened():
             return f"open session {event.session} to {event.peer} for {event.flow}"
         case Sent():
-            return f"send {event.type} ({_shown(event.content)}) in session {event.session}"
+            return f"send {event.kind} ({_shown(event.content)}) in session {event.session}"
         case Received():
             return f"receive in session {event.session}"
         case Slept():

@@ -162,7 +162,7 @@ class FlowMachine:
         if isinstance(event, Received) and (event.path, event.session) == (path, session):
             self.cursor += 1
             return event
-        if isinstance(event, Sent) and (event.path, event.session, event.type, event.content) == (
+        if isinstance(event, Sent) and (event.path, event.session, event.kind, event.content) == (
             path,
             session,
             type_name,

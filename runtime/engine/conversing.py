@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runtime.codec import Packed, fingerprint
+from runtime.codec import Packed, encode, fingerprint
 from runtime.core import envelopes
 from runtime.core.envelopes import Content, Data, End, Error, Open, Refuse, number_of
 from runtime.core.events import Closed, Opened, Origin, PeerRead, Received, Sent, TimedOut
 from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
-from runtime.engine.error_bytes import error_for_peer, error_from_peer
 from runtime.engine.inbox import remove_unread
 from runtime.engine.waits import Wait
+from runtime.error_codec import decode_error, pack_error
 from runtime.errors import (
     FlowException,
     SessionClosed,
@@ -107,7 +107,7 @@ def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
         app_version=run.manager.app_version(view.app),
     )
     if payload is not None:
-        opened.type, opened.body = payload.type, payload.body
+        opened.kind, opened.body = payload.type, payload.body
     run.manager.session_opened(run, machine)
     run.manager.outbox.add(machine.sid, machine.peer, opened, is_blocked=False)
     return payload is not None
@@ -251,7 +251,7 @@ def ending(peer: PeerName, content: Content) -> BaseException:
             return UnexpectedFlowEnd(peer, "the flow of the peer failed", content.error_id)
         case Error():
             assert content.error is not None
-            return error_from_peer(content.error, peer, content.error_id)
+            return decode_error(content.error, peer=peer, error_id=content.error_id)
         case Refuse():
             return UnexpectedFlowEnd(peer, f"refused: {content.reason}", content.error_id)
         case _:
@@ -260,7 +260,7 @@ def ending(peer: PeerName, content: Content) -> BaseException:
 
 def _payload(content: Content) -> Packed:
     assert isinstance(content, Open | Data)
-    return Packed(content.type, content.body)
+    return Packed(content.kind, content.body)
 
 
 def _content(encoded: bytes) -> Content:
@@ -356,6 +356,6 @@ def end_sessions(
             envelope = machine.end()
         else:
             told = error if isinstance(error, FlowException) and error.peer is None else None
-            encoded = None if told is None else error_for_peer(told)
+            encoded = None if told is None else encode(pack_error(told))
             envelope = machine.fail(encoded, error_id or run.manager.error_id_of(error))
         run.manager.outbox.add(machine.sid, machine.peer, envelope, is_blocked=is_blocked)

@@ -18,7 +18,6 @@ from runtime.core.triage import Fail, Hold, RetryAfter, causes, triage
 from runtime.engine import conversing
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
-from runtime.engine.error_bytes import outcome_of_error
 from runtime.engine.flow_ids import flow_id_at, key_of, new_key
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.inbox import put_unread, remove_unread
@@ -35,6 +34,7 @@ from runtime.engine.results import (
     result_decoder,
 )
 from runtime.engine.store_txn import OpenTxn
+from runtime.error_codec import encode_error
 from runtime.errors import (
     Diverged,
     FlowException,
@@ -167,7 +167,7 @@ class FlowManager:
         )
         run = self._create(started, responder, opened)
         machine = run.sessions[0]
-        if opened.type:
+        if opened.kind:
             put_unread(self.commits, machine, 0, encoded)
             machine.add_unread(opened, encoded)
 
@@ -288,7 +288,7 @@ class FlowManager:
         )
         error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
         run.tree.fail(f"{type(error).__name__}: {error}")
-        self._end(run, Outcome(error=error), outcome_of_error(error, error_id), error, error_id)
+        self._end(run, Outcome(error=error), encode_error(error, error_id), error, error_id)
 
     def _end(
         self,

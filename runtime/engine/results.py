@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from runtime.engine.error_bytes import error_of_outcome
+from runtime.error_codec import decode_error
 from runtime.errors import ClientIdInvalid
 from runtime.ids import ErrorId
 from runtime.limits import CLIENT_ID_CHARACTERS_MAX
@@ -85,6 +85,6 @@ class Outcome:
         if self._row is None:
             return self._value
         if self._row.failed:
-            raise error_of_outcome(self._row.outcome)
+            raise decode_error(self._row.outcome)
         assert self._decode_result is not None
         return self._decode_result(self._row.outcome)

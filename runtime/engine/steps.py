@@ -9,9 +9,9 @@ from runtime.atomic import AtomicFunction
 from runtime.codec import fingerprint
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
-from runtime.engine.error_bytes import error_of_outcome, outcome_of_error
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.waits import Wait
+from runtime.error_codec import decode_error, encode_error
 from runtime.errors import FlowException, FlowUnwound, StepInterrupted
 from runtime.step import Kind, StepFunction, running_in_thread
 
@@ -61,9 +61,7 @@ def run_atomic(
         value = atomic.arguments.call(arguments, txn)
         encoded = atomic.arguments.encode_result(value)
     except FlowException as error:
-        run.append(
-            Stepped(run.now(), path, atomic.name, mark, outcome_of_error(error, ""), failed=True)
-        )
+        run.append(Stepped(run.now(), path, atomic.name, mark, encode_error(error), failed=True))
         raise
     txn.apply()
     run.append(Stepped(run.now(), path, atomic.name, mark, encoded))
@@ -106,9 +104,7 @@ def _interrupted(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -
     error = StepInterrupted(
         f"step {step.name} was running when the node went down; nobody knows whether it took effect"
     )
-    run.append(
-        Stepped(run.now(), run.path, step.name, mark, outcome_of_error(error, ""), failed=True)
-    )
+    run.append(Stepped(run.now(), run.path, step.name, mark, encode_error(error), failed=True))
     raise error
 
 
@@ -165,9 +161,7 @@ def _is_final(step: StepFunction[..., object], attempt: int, error: Exception) -
 def _give_up(
     run: "FlowRun", step: StepFunction[..., object], mark: bytes, error: Exception
 ) -> object:
-    run.append(
-        Stepped(run.now(), run.path, step.name, mark, outcome_of_error(error, ""), failed=True)
-    )
+    run.append(Stepped(run.now(), run.path, step.name, mark, encode_error(error), failed=True))
     raise error
 
 
@@ -205,5 +199,5 @@ def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[obje
 
 def _outcome(event: Stepped, decode_result: Callable[[bytes], object]) -> object:
     if event.failed:
-        raise error_of_outcome(event.value)
+        raise decode_error(event.value)
     return decode_result(event.value)
