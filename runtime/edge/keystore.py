@@ -6,9 +6,9 @@ File ``keystore`` in a directory of mode 0700, itself 0600, at most 64 KiB:
     nonce 12 | ciphertext
 
 The ciphertext is AES-256-GCM under scrypt(password, salt, n, r, p), with the header as associated
-data, over msgpack of `_Secrets`: the identity key and further keys as PKCS 8,
-the CURVE pair as Z85 text, and the sealing key. All is in one file so that a node derives a key
-from its password once, not once for each secret.
+data, over msgpack of `_Secrets`: the identity key as PKCS 8, the CURVE pair as Z85 text, and the
+sealing key. All is in one file so that a node derives a key from its password once, not once for
+each secret.
 
 Sealed bytes (`KeyStore.seal`), which others keep in places of their own:
 
@@ -59,7 +59,6 @@ _LOG2_N_MAX: Final = 18
 
 class _Secrets(msgspec.Struct):
     identity: bytes
-    others: list[bytes]
     curve_public: bytes
     curve_secret: bytes
     sealing_key: bytes
@@ -74,8 +73,6 @@ class KeyStore:
     def __init__(self, secrets: _Secrets) -> None:
         self._identity = PrivateKey.from_secret_der(secrets.identity)
         self._keys = {self._identity.public: self._identity}
-        for der in secrets.others:
-            self.add(PrivateKey.from_secret_der(der))
         self._sealer = AESGCM(secrets.sealing_key)
         self.curve = CurveKeys(public_key=secrets.curve_public, secret_key=secrets.curve_secret)
 
@@ -91,7 +88,6 @@ class KeyStore:
         make_private_directory(directory)
         secrets = _Secrets(
             identity=identity.secret_der(),
-            others=[],
             curve_public=curve.public_key,
             curve_secret=curve.secret_key,
             sealing_key=AESGCM.generate_key(_KEY_BYTES * 8),

@@ -40,7 +40,7 @@ _PARAMETERS_CONTEXT: Final = b"sennit network parameters 1\n"
 _CURVE_KEY_BYTES: Final = 40
 _PORT_MAX: Final = 65_535
 _ADDRESS: Final = re.compile(
-    r"tcp://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>\d{1,5})"
+    r"tcp://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
 )
 
 

@@ -1,6 +1,7 @@
 """Development networks for tests, on a real disk."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from runtime.edge.keystore import KeyStore, read_password
 from runtime.network_bootstrap import CreatedNetwork, CreatedNode, create_network
@@ -20,6 +21,15 @@ apps = ["samples.trade"]
 [[node]]
 name = "O=Bank B,L=Paris,C=FR"
 """
+
+
+T = TypeVar("T")
+
+
+def changed(value: T, **changes: object) -> T:
+    """Return a copy of a message with some fields changed."""
+    fields = {name: getattr(value, name) for name in type(value).__annotations__}
+    return type(value)(**{**fields, **changes})
 
 
 class FixedClock:

@@ -1,5 +1,6 @@
 """Certificates: an honest chain proves its party; every hostile one is refused with its place."""
 
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -194,6 +195,20 @@ def test_bytes_that_are_no_certificate_are_refused_with_their_place() -> None:
     assert "certificate 2 of 2 (node CA) is no X.509" in refused([PKI.identity, b"junk"])
     assert "(identity) is no X.509" in refused([PKI.identity + b"\0", PKI.node_ca])
     assert "has 4097 bytes, more than 4096" in refused([b"x" * 4097, PKI.node_ca])
+
+
+def test_a_certificate_of_an_older_version_of_x509_is_refused() -> None:
+    honest, version_3 = PKI.identity, bytes.fromhex("a003020102")
+    assert honest[8:13] == version_3
+    # Without the version, which then is 1; both lengths around it are five less.
+    lengths = [int.from_bytes(honest[start : start + 2], "big") - 5 for start in (2, 6)]
+    head = [b"\x30\x82" + length.to_bytes(2, "big") for length in lengths]
+
+    older = b"".join(head) + honest[13:]
+
+    assert "certificate 1 of 2 (identity) is not of X.509 version 3" in refused(
+        [older, PKI.node_ca]
+    )
 
 
 @given(place=st.integers(0, len(PKI.identity) - 1), bit=st.integers(0, 7))
@@ -399,6 +414,16 @@ def test_a_root_must_be_alone_self_signed_and_marked_as_root() -> None:
     ]:
         with pytest.raises(CertificateInvalid, match=words):
             read_root(pem)
+
+
+def test_a_root_with_a_malformed_part_is_refused() -> None:
+    issuer = PKI.root_der.index(b"\x0c\x09demo root")
+    spoiled = bytearray(PKI.root_der)
+    spoiled[issuer] = 0x0D
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(bytes(spoiled))
+
+    with pytest.raises(CertificateInvalid, match="the network root certificate is no X"):
+        read_root(pem + b"-----END CERTIFICATE-----\n")
 
 
 def test_an_issued_certificate_names_the_keys_it_stands_on() -> None:
