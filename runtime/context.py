@@ -32,7 +32,7 @@ def sleep_until(time: datetime) -> None:
 
 def rng() -> Random:
     """Return the flow's random generator: unpredictable, and the same at every replay."""
-    return driver("rng").rng()
+    return driver("rng").kept(b"rng", Random)
 
 
 def uuid4() -> UUID:

@@ -5,8 +5,7 @@ the engine. A method that waits does so by switching to the loop; the docstrings
 """
 
 from collections.abc import Callable, Sequence
-from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import greenlet
 import msgspec
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from runtime.flow import Flow
     from runtime.host import Host
     from runtime.step import StepFunction
+
+T = TypeVar("T")
 
 
 class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +87,8 @@ class Driver(Protocol):
     def derive(self, label: bytes) -> bytes:
         """Return the next 16 derived bytes under ``label``."""
 
-    def rng(self) -> Random:
-        """Return the flow's generator."""
+    def kept(self, label: bytes, make: Callable[[bytes], T]) -> T:
+        """Return what ``make`` made of the derived bytes at the first call with ``label``."""
 
     def enter_deadline(self, delay_ms: int) -> None:
         """Bound all waits until `leave_deadline`."""

@@ -6,9 +6,8 @@ Steps are in `runtime.engine.steps`, sessions in `runtime.engine.conversing`.
 """
 
 import sys
-from collections.abc import Sequence
-from random import Random
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from greenlet import greenlet
 
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from runtime.ports import Timer
     from runtime.step import StepFunction
 
+T = TypeVar("T")
 _switch: Final = greenlet.switch
 
 
@@ -122,7 +122,7 @@ class FlowRun:
         self.views: dict[int, SessionView] = {}
         self.session_next = 1
         self.derived: dict[bytes, int] = {}
-        self.random: Random | None = None
+        self.kept_values: dict[bytes, object] = {}
         self.deadlines: list[int] = []
         self.frame: Frame | None = None
         self.step_place = ""
@@ -364,11 +364,11 @@ class FlowRun:
         self.derived[label] = number + 1
         return derive(self.machine.started.seed, label, number)
 
-    def rng(self) -> Random:
+    def kept(self, label: bytes, make: Callable[[bytes], T]) -> T:
         """See `runtime.driver.Driver`."""
-        if self.random is None:
-            self.random = Random(derive(self.machine.started.seed, b"rng", 0))
-        return self.random
+        if label not in self.kept_values:
+            self.kept_values[label] = make(self.derive(label))
+        return self.kept_values[label]  # type: ignore[return-value]
 
     def durable(self) -> None:
         """See `runtime.driver.Driver`."""
