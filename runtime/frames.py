@@ -45,7 +45,7 @@ def pack(envelopes: Sequence[bytes]) -> bytearray:
     return frame
 
 
-def unpack(frame: bytes | memoryview) -> list[bytes]:
+def unpack(frame: bytes | bytearray | memoryview) -> list[bytes]:
     """Return the envelopes of ``frame``; raises `MalformedFrame`."""
     if len(frame) > FRAME_BYTES_MAX:
         raise MalformedFrame(f"{len(frame)} bytes; at most {FRAME_BYTES_MAX} are allowed")

@@ -15,6 +15,7 @@ opened anew when something is sent.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -27,31 +28,36 @@ from runtime.frames import Backlog, pack
 from runtime.ids import PeerName
 from runtime.limits import MIB
 
-# Soon enough for a peer that restarts; seldom enough for one that stays away.
-RECONNECT_MS_FIRST: Final = 50
-RECONNECT_MS_MAX: Final = 2_000
-
-# A process that hangs or a machine that lost its power says nothing. ZeroMQ's I/O thread asks, our
-# loop does not notice: a node with nothing to do polls nothing.
-HEARTBEAT_MS: Final = 15_000
-HEARTBEAT_TIMEOUT_MS: Final = 10_000
-HEARTBEAT_TTL_MS: Final = 45_000
-
-# Frames between us and the I/O thread. It only has to keep that thread busy until we are woken,
-# and all of it is lost when the connection breaks. What is more waits in the backlog, where it is
-# bounded in bytes and shares frames.
-SEND_FRAMES_MAX: Final = 64
+# Frames between us and the I/O thread; all are lost when the connection breaks. A few are enough to
+# keep that thread busy. What is more waits in the backlog, where it is bounded in bytes and small
+# envelopes come together in one frame: 8 made a busy link faster than 64 or 1,000.
+SEND_FRAMES_MAX: Final = 8
 BACKLOG_BYTES_MAX: Final = 16 * MIB
 
-# What is sent waits this long for a peer that is not there; then the peer is away.
-CONNECTING_S_MAX: Final = 2.0
 
-# Refused: again after this, doubling.
-REFUSED_S_FIRST: Final = 0.1
-REFUSED_S_MAX: Final = 30.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTimes:
+    """How long a link waits for what."""
 
-# An away link is opened anew at most this often.
-REOPEN_S: Final = 10.0
+    reconnect_ms_first: int = 50
+    reconnect_ms_max: int = 2_000
+    """Soon enough for a peer that restarts; seldom enough for one that stays away."""
+
+    heartbeat_ms: int = 15_000
+    heartbeat_timeout_ms: int = 10_000
+    """A process that hangs or a machine that lost its power says nothing, so it has to be asked.
+    ZeroMQ's I/O thread does that, and our loop does not notice."""
+
+    connecting_ms_max: int = 2_000
+    """What is sent waits this long for a peer that is not there; then the peer is away."""
+
+    reopen_ms: int = 10_000
+    """An away link is opened anew when something is sent, but not more often than this."""
+
+    refused_ms_first: int = 100
+    refused_ms_max: int = 30_000
+    """After a refusal, the next attempt; doubling."""
+
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +80,12 @@ class Link:
         *,
         context: zmq.Context[zmq.Socket[bytes]],
         keys: CurveKeys,
+        times: LinkTimes,
         stats: TransportStats,
         on_up: Callable[[], None],
     ) -> None:
         self.address: Final = address
+        self._times = times
         self._peer = peer
         self._context = context
         self._keys = keys
@@ -85,13 +93,13 @@ class Link:
         self._on_up = on_up
         self._backlog = Backlog(bytes_max=BACKLOG_BYTES_MAX)
         self._alarm = Alarm()
-        self._refused_s = REFUSED_S_FIRST
+        self._refused_ms = times.refused_ms_first
         self._connection: _Connection | None = None
         self.reopen()
 
     def send(self, envelopes: Sequence[bytes]) -> None:
         """Send, keep or drop ``envelopes``, by status; never waits."""
-        if self._status is LinkStatus.AWAY and time.monotonic() - self._opened_at >= REOPEN_S:
+        if self._status is LinkStatus.AWAY and self._has_lasted(self._times.reopen_ms):
             self.reopen()
         if self._status is LinkStatus.AWAY:
             self._stats.envelopes_dropped += len(envelopes)
@@ -114,6 +122,7 @@ class Link:
                 self._context,
                 self._keys,
                 self.address,
+                self._times,
                 on_event=self._note,
                 on_writable=self._flush,
             )
@@ -124,7 +133,7 @@ class Link:
 
     def hurry(self) -> None:
         """Learn that the peer is alive: don't wait for ZeroMQ's next attempt."""
-        is_due = time.monotonic() - self._opened_at >= RECONNECT_MS_MAX / 1000
+        is_due = self._has_lasted(self._times.reconnect_ms_first)
         if self._status is not LinkStatus.UP and is_due:
             self.reopen()
 
@@ -132,6 +141,9 @@ class Link:
         """Disconnect; what is on its way may still leave within ``linger_ms``."""
         self._disconnect(linger_ms=linger_ms)
         self._be_away()
+
+    def _has_lasted(self, ms: int) -> bool:
+        return time.monotonic() - self._opened_at >= ms / 1000
 
     def _disconnect(self, *, linger_ms: int) -> None:
         self._alarm.clear()
@@ -141,7 +153,7 @@ class Link:
 
     def _begin_connecting(self) -> None:
         self._status = LinkStatus.CONNECTING
-        self._alarm.set(CONNECTING_S_MAX, self._be_away)
+        self._alarm.set(self._times.connecting_ms_max, self._be_away)
 
     def _be_away(self) -> None:
         self._status = LinkStatus.AWAY
@@ -157,7 +169,7 @@ class Link:
 
     def _note_up(self) -> None:
         self._alarm.clear()
-        self._refused_s = REFUSED_S_FIRST
+        self._refused_ms = self._times.refused_ms_first
         self._status = LinkStatus.UP
         self._stats.links_up += 1
         self._flush()
@@ -169,30 +181,30 @@ class Link:
 
     def _note_refused(self, event: zmq.Event) -> None:
         log.warning(
-            "%s at %s refuses us (%s); trying again in %.1f s. Its network map may not list our "
+            "%s at %s refuses us (%s); trying again in %d ms. Its network map may not list our "
             "key (yet), or ours may list another key than it has",
             self._peer,
             self.address.endpoint,
             event.name,
-            self._refused_s,
+            self._refused_ms,
         )
         self._try_again_later()
 
     def _note_impossible(self, error: zmq.ZMQError) -> None:
         log.error(
-            "can't connect to %s at %s: %s; trying again in %.1f s. Its entry in the network map "
+            "can't connect to %s at %s: %s; trying again in %d ms. Its entry in the network map "
             "may be wrong, or this process may have too few file descriptors (ulimit -n)",
             self._peer,
             self.address.endpoint,
             error,
-            self._refused_s,
+            self._refused_ms,
         )
         self._try_again_later()
 
     def _try_again_later(self) -> None:
         self._be_away()
-        self._alarm.set(self._refused_s, self.reopen)
-        self._refused_s = min(self._refused_s * 2, REFUSED_S_MAX)
+        self._alarm.set(self._refused_ms, self.reopen)
+        self._refused_ms = min(self._refused_ms * 2, self._times.refused_ms_max)
 
     def _flush(self) -> None:
         assert self._connection is not None
@@ -215,13 +227,14 @@ class _Connection:
         context: zmq.Context[zmq.Socket[bytes]],
         keys: CurveKeys,
         address: PeerAddress,
+        times: LinkTimes,
         *,
         on_event: Callable[[zmq.Event], None],
         on_writable: Callable[[], None],
     ) -> None:
         self._socket = context.socket(zmq.DEALER)
         try:
-            _configure(self._socket, keys, address)
+            _configure(self._socket, keys, address, times)
             self._events = EventWatch(self._socket, _EVENTS, on_event)
         except zmq.ZMQError:
             self._socket.close(linger=0)
@@ -259,7 +272,9 @@ _EVENTS: Final = (
 )
 
 
-def _configure(socket: zmq.Socket[bytes], keys: CurveKeys, address: PeerAddress) -> None:
+def _configure(
+    socket: zmq.Socket[bytes], keys: CurveKeys, address: PeerAddress, times: LinkTimes
+) -> None:
     socket.curve_publickey = keys.public_key
     socket.curve_secretkey = keys.secret_key
     socket.curve_serverkey = address.curve_key
@@ -267,12 +282,13 @@ def _configure(socket: zmq.Socket[bytes], keys: CurveKeys, address: PeerAddress)
     socket.sndhwm = SEND_FRAMES_MAX
     # Without a connection there is nothing to write to: nothing old waits for the peer's return.
     socket.immediate = True
-    socket.reconnect_ivl = RECONNECT_MS_FIRST
-    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    socket.reconnect_ivl = times.reconnect_ms_first
+    socket.reconnect_ivl_max = times.reconnect_ms_max
     socket.handshake_ivl = HANDSHAKE_MS_MAX
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-    socket.heartbeat_ttl = HEARTBEAT_TTL_MS
+    socket.heartbeat_ivl = times.heartbeat_ms
+    socket.heartbeat_timeout = times.heartbeat_timeout_ms
+    # The other end does not ask us; it hangs up when it has missed our questions.
+    socket.heartbeat_ttl = 3 * times.heartbeat_ms
     # A peer has no business to send to this socket, and finds no room if it does.
     socket.rcvhwm = 1
     socket.maxmsgsize = 1_024

@@ -21,7 +21,7 @@ import zmq
 
 from runtime.edge.zmq_auth import CurveKeys, PeerAddress, PeerBook
 from runtime.edge.zmq_inbound import Inbound
-from runtime.edge.zmq_link import RECONNECT_MS_MAX, Link, LinkStatus
+from runtime.edge.zmq_link import Link, LinkStatus, LinkTimes
 from runtime.edge.zmq_stats import SeldomLog, TransportStats
 from runtime.ids import PeerName
 from runtime.ports import Receiver
@@ -33,7 +33,9 @@ LINGER_MS: Final = 200
 SOCKETS_MAX: Final = 16_384
 
 # A peer that connects over and over must not make us send everything again each time.
-REACHABLE_INTERVAL_S: Final = RECONNECT_MS_MAX / 1000
+REACHABLE_INTERVAL_S: Final = 2.0
+
+DEFAULT_TIMES: Final = LinkTimes()
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,12 @@ class ZmqTransport:
         public_key: bytes,
         secret_key: bytes,
         peers: PeerBook,
+        times: LinkTimes = DEFAULT_TIMES,
     ) -> None:
         """Prepare a transport; ``bind`` is an endpoint such as ``tcp://127.0.0.1:0``."""
         self.stats: Final = TransportStats()
         self._bind = bind
+        self._times = times
         self._keys = CurveKeys(public_key=public_key, secret_key=secret_key)
         self._peers = _BookWithMe(peers, me, public_key)
         self._log = SeldomLog(log)
@@ -132,6 +136,7 @@ class ZmqTransport:
             address,
             context=self._context,
             keys=self._keys,
+            times=self._times,
             stats=self.stats,
             on_up=partial(self._receiver.peer_reachable, peer),
         )
@@ -146,13 +151,15 @@ class ZmqTransport:
 
     def _note_connection(self, peer: PeerName, connection: bytes, *, told_at: float) -> None:
         now = time.monotonic()
-        is_telling = now - told_at >= REACHABLE_INTERVAL_S
-        self._connections[peer] = (connection, now if is_telling else told_at)
+        is_news = now - told_at >= REACHABLE_INTERVAL_S
+        self._connections[peer] = (connection, now if is_news else told_at)
         link = self._links.get(peer)
-        if link is not None and link.status is not LinkStatus.UP:
-            link.hurry()  # and tell when it is up
-        elif is_telling:
+        if not is_news:
+            return
+        if link is None or link.status is LinkStatus.UP:
             self._receiver.peer_reachable(peer)
+        else:
+            link.hurry()  # The receiver hears of it when the link is up.
 
 
 class _BookWithMe:

@@ -8,6 +8,7 @@ comes from a timer of zero seconds and not from ``run_callback``: the loop runs 
 callbacks before it looks at the clock, which would be a quarter of a second of deafness.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Final, cast
@@ -19,6 +20,9 @@ from zmq.utils.monitor import parse_monitor_message
 from runtime.limits import TURN_MS_MAX
 
 READABLE: Final = 1  # of libev; gevent's own name for it is private
+
+# A name is not free again at the moment its socket is closed.
+_numbers: Final = itertools.count()
 
 _SLICE_S: Final = TURN_MS_MAX / 1000
 
@@ -36,9 +40,8 @@ class SocketWatch:
         self._is_open = True
         self._readable = loop.io(socket.FD, READABLE)
         self._again = loop.timer(0.0)
-        self._readable.start(self._slice)
         # The edge of what came before the watch is lost, so look once.
-        self._again.start(self._slice)
+        self._again.start(self._resume)
 
     def close(self) -> None:
         """Stop watching; must happen before the socket is closed."""
@@ -59,7 +62,12 @@ class SocketWatch:
                     return
         finally:
             if self._is_open and not is_empty:
-                self._again.start(self._slice)
+                self._again.start(self._resume)
+
+    def _resume(self) -> None:
+        # Gevent stops the watcher of a descriptor when its callback has raised.
+        self._readable.start(self._slice)
+        self._slice()
 
 
 class WritableWatch:
@@ -104,7 +112,7 @@ class EventWatch:
     ) -> None:
         self._socket = socket
         self._on_event = on_event
-        address = f"inproc://events-{id(socket):x}"
+        address = f"inproc://events-{next(_numbers)}"
         socket.monitor(address, events)
         self._reader = socket.context.socket(zmq.PAIR)
         # Unbounded: at a bound, ZeroMQ would stop its I/O thread until we read on.
@@ -128,19 +136,21 @@ class EventWatch:
 
 
 class Alarm:
-    """One pending call at a time."""
+    """At most one pending call."""
 
     def __init__(self) -> None:
         self._loop = get_hub().loop
-        self._timer = self._loop.timer(0.0)
+        self._stop: Callable[[], None] | None = None
 
-    def set(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back once in ``seconds``, instead of whatever was set before."""
+    def set(self, delay_ms: int, callback: Callable[[], None]) -> None:
+        """Call back once after ``delay_ms``, instead of whatever was set before."""
         self.clear()
-        self._timer = self._loop.timer(seconds)
-        self._timer.start(callback)
+        timer = self._loop.timer(delay_ms / 1000)
+        timer.start(callback)
+        self._stop = timer.close
 
     def clear(self) -> None:
         """Make sure that nothing is called any more."""
-        self._timer.stop()
-        self._timer.close()
+        if self._stop is not None:
+            self._stop()
+            self._stop = None

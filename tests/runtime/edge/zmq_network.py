@@ -1,4 +1,4 @@
-"""A network of real ZeroMQ transports on loopback, with a peer book that tests can change."""
+"""A network of real ZeroMQ transports on loopback, with peer books that tests can change."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from collections.abc import Callable
 import gevent
 
 from runtime.edge.zmq_auth import PeerAddress, curve_keypair
-from runtime.edge.zmq_transport import ZmqTransport
+from runtime.edge.zmq_link import LinkTimes
+from runtime.edge.zmq_transport import DEFAULT_TIMES, ZmqTransport
 from runtime.ids import PeerName
 from runtime.ports import Receiver
 from runtime.testing.transport_conformance import RecordingReceiver
@@ -35,10 +36,15 @@ class Book:
 class ListedTransport(ZmqTransport):
     """Enters its real address into the book once it listens."""
 
-    def __init__(self, me: PeerName, keys: tuple[bytes, bytes], book: Book, bind: str) -> None:
-        super().__init__(me=me, bind=bind, public_key=keys[0], secret_key=keys[1], peers=book)
+    def __init__(
+        self, me: PeerName, keys: tuple[bytes, bytes], book: Book, bind: str, times: LinkTimes
+    ) -> None:
+        public_key, secret_key = keys
+        super().__init__(
+            me=me, bind=bind, public_key=public_key, secret_key=secret_key, peers=book, times=times
+        )
         self.me = me
-        self.public_key = keys[0]
+        self.public_key = public_key
         self.book = book
 
     def start(self, receiver: Receiver) -> None:
@@ -61,17 +67,33 @@ class ZmqNetwork:
         for transport in self._made:
             transport.close()
 
-    def transport(self, me: PeerName, *, bind: str = "tcp://127.0.0.1:0") -> ListedTransport:
+    def transport(
+        self,
+        me: PeerName,
+        *,
+        bind: str = "tcp://127.0.0.1:0",
+        book: Book | None = None,
+        times: LinkTimes = DEFAULT_TIMES,
+    ) -> ListedTransport:
         keys = self.keys.setdefault(me, curve_keypair())
-        self.book.owners[keys[0]] = me
-        transport = ListedTransport(me, keys, self.book, bind)
+        book = book or self.book
+        book.owners[keys[0]] = me
+        transport = ListedTransport(me, keys, book, bind, times)
         self._made.append(transport)
         return transport
 
     def started(
-        self, me: PeerName, *, bind: str = "tcp://127.0.0.1:0"
+        self,
+        me: PeerName,
+        *,
+        bind: str = "tcp://127.0.0.1:0",
+        book: Book | None = None,
+        times: LinkTimes = DEFAULT_TIMES,
     ) -> tuple[ListedTransport, RecordingReceiver]:
-        transport, seen = self.transport(me, bind=bind), RecordingReceiver()
+        transport, seen = (
+            self.transport(me, bind=bind, book=book, times=times),
+            RecordingReceiver(),
+        )
         transport.start(seen)
         return transport, seen
 
