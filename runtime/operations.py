@@ -186,9 +186,11 @@ class NodeOperations(Protocol):
         """Return all about one flow, or raise `UnknownFlow`."""
 
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
-        """Wait for the end; return what the flow returned or raise what it raised.
+        """Wait for the end; return what the flow returned or raise how it failed.
 
-        Raises TimeoutError when the time is over, which means nothing to the flow.
+        What a flow raised is a `SennitError` here: its `FlowException` as it is, `FlowKilled`, or
+        `FlowFailed` for all that may not cross. A TimeoutError that is none of these means that
+        the time is over, which means nothing to the flow.
         """
 
     def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:

@@ -10,6 +10,7 @@ attaches it to every message of that connection, and nothing a peer says of itse
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -63,12 +64,15 @@ def curve_keypair() -> tuple[bytes, bytes]:
 
 
 class ZapHandler:
-    """Admit the keys of the peer book and nobody else. Must be there before a socket is bound."""
+    """Admit the keys that are listed and nobody else. Must be there before a socket is bound."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], peers: PeerBook, stats: TransportStats
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        is_listed: Callable[[bytes], bool],
+        stats: TransportStats,
     ) -> None:
-        self._peers = peers
+        self._is_listed = is_listed
         self._stats = stats
         self._log = SeldomLog(logging.getLogger(__name__))
         # ROUTER, not REP: an exception in between must not leave it waiting for its own answer.
@@ -98,10 +102,10 @@ class ZapHandler:
         # The listening socket speaks nothing but CURVE; this is the second lock on that door.
         if mechanism == b"CURVE" and [len(part) for part in credentials] == [_KEY_BYTES]:
             key = z85.encode(credentials[0])
-            if self._peers.peer_of(key) is not None:
+            if self._is_listed(key):
                 self._stats.handshakes_accepted += 1
                 return key
-            said = f"the key {key.decode()}, which the network map does not list"
+            said = f"the key {key.decode()}, which is not listed"
         else:
             said = f"credentials for {mechanism!r}"
         self._stats.handshakes_refused += 1

@@ -57,7 +57,7 @@ class Inbound:
         self._stats = stats
         self._on_frame = on_frame
         self._log = SeldomLog(log)
-        self._zap = ZapHandler(context, peers, stats)
+        self._zap = ZapHandler(context, lambda key: peers.peer_of(key) is not None, stats)
         self._router = context.socket(zmq.ROUTER)
         try:
             _configure(self._router, keys, bind)

@@ -1,0 +1,417 @@
+"""The user's side of the RPC: connect to a node, ask, watch; for commands and gevent programs.
+
+Every call waits in the calling greenlet only; a program without gevent just waits. A lost
+connection comes back by itself: what only looks is asked again, a watch goes on; what may have had
+an effect is raised as `NodeUnreachable`. A client belongs to the thread that made it.
+Wire format and messages: `runtime.rpc_messages`.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import gevent
+import gevent.event
+import zmq
+
+from runtime.codec import decode, encode, pack
+from runtime.edge.rpc_socket import RpcSocket
+from runtime.edge.zmq_auth import CurveKeys
+from runtime.edge.zmq_watch import EventWatch
+from runtime.errors import BadMessage, MisuseError, PermissionDenied, SennitError
+from runtime.ids import FlowId
+from runtime.limits import FRAME_BYTES_MAX
+from runtime.operations import (
+    JOURNAL_LIMIT_MAX,
+    Arguments,
+    FlowDetail,
+    FlowFilter,
+    FlowKind,
+    FlowResult,
+    FlowRow,
+    JournalRow,
+    NodeInfo,
+)
+from runtime.rpc_messages import (
+    NUMBER_BYTES,
+    RESULT_WAIT_MS_MAX,
+    VERSION,
+    Answer,
+    Done,
+    Drain,
+    Failure,
+    FlowKinds,
+    FlowRows,
+    GetFlow,
+    GetInfo,
+    GetResult,
+    JournalRows,
+    Killed,
+    KillFlow,
+    ListFlowKinds,
+    ListFlows,
+    NodeUnreachable,
+    ReadJournal,
+    RemoteError,
+    Request,
+    ResultTimeout,
+    RetryFlow,
+    Started,
+    StartFlow,
+    StopNode,
+    StopWatching,
+    WatchFlow,
+    error_of,
+)
+
+A = TypeVar("A")
+
+CONNECT_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 30.0
+
+HEARTBEAT_MS: Final = 5_000
+RECONNECT_MS: Final = 100
+RECONNECT_MS_MAX: Final = 1_000
+# So that the last word (stop watching) leaves before the process ends.
+LINGER_MS: Final = 200
+
+_EVENTS: Final = (
+    zmq.Event.HANDSHAKE_SUCCEEDED
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.DISCONNECTED
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcAddress:
+    """Where a node answers, its CURVE key in Z85, and the key pair of a user.
+
+    ``start_with`` is the command that starts the node; it stands in the error if nobody answers.
+    """
+
+    endpoint: str
+    server_key: bytes
+    user_keys: CurveKeys
+    start_with: str = "sennit node run DIRECTORY"
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request without its last answer. Of the answers to a watch the newest is enough."""
+
+    request: Request
+    newest: Answer | SennitError | None = None
+    has_news: gevent.event.Event = field(default_factory=gevent.event.Event)
+
+    def put(self, news: Answer | SennitError) -> None:
+        """Wake who waits for it."""
+        self.newest = news
+        self.has_news.set()
+
+    def take(self, timeout_seconds: float | None) -> Answer | None:
+        """Wait for news; return ``None`` when the time is over, raise an error that came."""
+        if not self.has_news.wait(timeout_seconds):
+            return None
+        self.has_news.clear()
+        news = self.newest
+        match news:
+            case SennitError():
+                raise news
+            case Failure():
+                raise error_of(news)
+            case _:
+                return news
+
+
+class RpcClient:
+    """One user's connection to one node; a context manager.
+
+    ``on_link`` is called with ``False`` when the connection is lost, ``True`` when it is back; it
+    must not wait.
+    """
+
+    def __init__(
+        self,
+        address: RpcAddress,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        on_link: Callable[[bool], None] = lambda is_up: None,
+    ) -> None:
+        self._address = address
+        self._on_link = on_link
+        self._pending: dict[int, _Pending] = {}
+        self._last_number = 0
+        self._refusal: SennitError | None = None
+        self._was_connected = False
+        self._has_stranger = False
+        self._is_connected = gevent.event.Event()
+        self._is_decided = gevent.event.Event()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = RpcSocket(_dealer(self._context, address))
+        self._connection = EventWatch(self._socket.raw, _EVENTS, self._connection_changed)
+        self._reader = gevent.spawn(self._read)
+        try:
+            self._connect(connect_seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, seconds: float) -> None:
+        self._socket.raw.connect(self._address.endpoint)
+        self._is_decided.wait(seconds)
+        if self._refusal is not None:
+            raise self._refusal
+        if not self._is_connected.is_set():
+            raise self._stranger() if self._has_stranger else self._unreachable("no node answers")
+
+    def close(self) -> None:
+        """Let go; whoever waits gets `NodeUnreachable`. Idempotent."""
+        if self._socket.is_closed:
+            return
+        self._reader.kill()
+        self._connection.close()
+        self._socket.close()
+        self._context.term()
+        for pending in self._pending.values():
+            pending.put(self._unreachable("this client was closed, so it is not connected"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # What can be asked
+
+    def start_flow(
+        self, flow_name: str, arguments: Arguments | None = None, *, client_id: str | None = None
+    ) -> FlowId:
+        """Start a flow, durably, and return its id.
+
+        With a ``client_id`` it can be called again at any time and gives the same flow.
+        """
+        request = StartFlow(flow_name, arguments or Arguments(), client_id)
+        return FlowId(self._ask(request, Started).flow_id)
+
+    def flow_names(self) -> list[FlowKind]:
+        """Return what can be started."""
+        return self._ask(ListFlowKinds(), FlowKinds).kinds
+
+    def flows(self, flow_filter: FlowFilter | None = None) -> list[FlowRow]:
+        """Return flows, newest first; without permission to read, only the user's own."""
+        return self._ask(ListFlows(flow_filter or FlowFilter()), FlowRows).rows
+
+    def flow(self, flow_id: FlowId) -> FlowDetail:
+        """Return all about one flow."""
+        return self._ask(GetFlow(flow_id), FlowDetail)
+
+    def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
+        """Wait for the end of a flow; return what it returned or raise what it raised.
+
+        Raises `ResultTimeout` when the time is over. A node that restarts is waited for.
+        """
+        ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            left_ms = RESULT_WAIT_MS_MAX
+            if ends_at is not None:
+                left_ms = max(0, min(left_ms, int((ends_at - time.monotonic()) * 1000)))
+            try:
+                return self._ask(GetResult(flow_id, left_ms), FlowResult, left_ms / 1000)
+            except ResultTimeout:
+                if ends_at is not None and time.monotonic() >= ends_at:
+                    raise
+
+    def journal(self, flow_id: FlowId) -> Iterator[JournalRow]:
+        """Yield every event of a flow, asking page by page."""
+        start = 0
+        while rows := self._ask(ReadJournal(flow_id, start, JOURNAL_LIMIT_MAX), JournalRows).rows:
+            yield from rows
+            start = rows[-1].index + 1
+
+    def watch(self, flow_id: FlowId) -> Generator[FlowDetail, None, None]:
+        """Yield the flow now, and the newest of it whenever it has changed, until it has ended."""
+        number, pending = self._send(WatchFlow(flow_id))
+        try:
+            while True:
+                detail = pending.take(None)
+                if not isinstance(detail, FlowDetail):
+                    raise BadMessage(f"the node answers a watch with {detail!r}")
+                yield detail
+                if detail.row.is_ended:
+                    return
+        finally:
+            del self._pending[number]
+            if self._is_connected.is_set():
+                self._transmit(0, StopWatching(number))
+
+    def retry(self, flow_id: FlowId) -> None:
+        """Run a held flow again."""
+        self._ask(RetryFlow(flow_id), Done)
+
+    def kill(self, flow_id: FlowId) -> bool:
+        """End a flow; ``False`` if it had ended before."""
+        return self._ask(KillFlow(flow_id), Killed).was_live
+
+    def drain(self, *, is_on: bool) -> None:
+        """Have the node take no new flows, or take them again."""
+        self._ask(Drain(is_on), Done)
+
+    def stop(self) -> None:
+        """Begin to stop the node."""
+        self._ask(StopNode(), Done)
+
+    def info(self) -> NodeInfo:
+        """Return who the node is and how it does."""
+        return self._ask(GetInfo(), NodeInfo)
+
+    # Asking
+
+    def _ask(self, request: Request, answer_class: type[A], more_seconds: float = 0.0) -> A:
+        number, pending = self._send(request)
+        try:
+            answer = pending.take(ANSWER_SECONDS + more_seconds)
+        finally:
+            del self._pending[number]
+        if answer is None:
+            raise self._unreachable("the node has not answered in time")
+        if not isinstance(answer, answer_class):
+            raise BadMessage(f"the node answers {type(request).__name__} with {answer!r}")
+        return answer
+
+    def _send(self, request: Request) -> tuple[int, _Pending]:
+        if self._socket.is_closed:
+            raise MisuseError("this RpcClient is closed; make a new one")
+        self._last_number += 1
+        number = self._last_number
+        pending = self._pending[number] = _Pending(request)
+        if self._is_connected.is_set():
+            self._transmit(number, request)
+        elif _has_effect(request):
+            del self._pending[number]
+            raise self._unreachable("the connection is lost")
+        return number, pending
+
+    def _transmit(self, number: int, request: Request) -> None:
+        frames = [VERSION, number.to_bytes(NUMBER_BYTES, "big"), encode(request)]
+        try:
+            self._socket.send(frames)
+        except zmq.Again:
+            # The connection has just gone; once it is back, everything pending is sent again.
+            return
+
+    def _unreachable(self, what: str) -> NodeUnreachable:
+        return NodeUnreachable(
+            self._address.endpoint,
+            what,
+            f"is it running? Start it with: {self._address.start_with}",
+        )
+
+    def _stranger(self) -> NodeUnreachable:
+        return NodeUnreachable(
+            self._address.endpoint,
+            "something answers that is not this node",
+            "its key is another one. Another program may have the port, or the network was "
+            "created anew while the node ran. Stop what runs there, then start the node with: "
+            f"{self._address.start_with}",
+        )
+
+    # Hearing
+
+    def _read(self) -> None:
+        while True:
+            version, number_bytes, body = [frame.bytes for frame in self._socket.receive()]
+            pending = self._pending.get(int.from_bytes(number_bytes, "big"))
+            if pending is None:
+                continue
+            if version != VERSION:
+                pending.put(RemoteError("BadRequest", f"the node speaks {version!r}"))
+                continue
+            try:
+                pending.put(decode(body, Answer))
+            except SennitError as error:
+                pending.put(error)
+
+    def _connection_changed(self, event: zmq.Event) -> None:
+        match event:
+            case zmq.Event.HANDSHAKE_SUCCEEDED:
+                self._connected()
+            case zmq.Event.DISCONNECTED:
+                self._disconnected()
+            case zmq.Event.HANDSHAKE_FAILED_AUTH:
+                self._refused(
+                    PermissionDenied(
+                        f"the node at {self._address.endpoint} does not know this user's key; "
+                        "whoever runs the node can add it to its file of users"
+                    )
+                )
+            case _:
+                # The node may be going down or coming up just now: ZeroMQ tries again.
+                self._has_stranger = True
+
+    def _connected(self) -> None:
+        self._is_connected.set()
+        self._is_decided.set()
+        for number, pending in self._pending.items():
+            if not _has_effect(pending.request):
+                self._transmit(number, pending.request)
+        if self._was_connected:
+            self._on_link(True)
+        self._was_connected = True
+
+    def _disconnected(self) -> None:
+        if not self._is_connected.is_set():
+            return
+        self._is_connected.clear()
+        self._on_link(False)
+        for pending in list(self._pending.values()):
+            if _has_effect(pending.request):
+                pending.put(self._unreachable("the connection was lost before the answer came"))
+
+    def _refused(self, error: SennitError) -> None:
+        self._refusal = error
+        self._is_decided.set()
+        for pending in list(self._pending.values()):
+            pending.put(error)
+
+
+def _dealer(context: zmq.Context[zmq.Socket[bytes]], address: RpcAddress) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.DEALER)
+    socket.curve_serverkey = address.server_key
+    socket.curve_publickey = address.user_keys.public_key
+    socket.curve_secretkey = address.user_keys.secret_key
+    socket.linger = LINGER_MS
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    # Queue nothing for a connection that is not there: we know what to ask again.
+    socket.immediate = True
+    return socket
+
+
+def _has_effect(request: Request) -> bool:
+    """Tell whether asking it twice would do something twice, or be answered otherwise."""
+    match request:
+        case StartFlow():
+            return request.client_id is None
+        case KillFlow() | RetryFlow() | StopNode():
+            return True
+        case _:
+            return False
+
+
+def arguments_of(*positional: object, **named: object) -> Arguments:
+    """Pack Python values as arguments for `RpcClient.start_flow`."""
+    return Arguments(
+        [pack(value) for value in positional],
+        {name: pack(value) for name, value in named.items()},
+    )

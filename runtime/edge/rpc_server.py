@@ -1,0 +1,464 @@
+"""The node's side of the RPC: admits users by their CURVE keys, checks permissions, answers.
+
+Wire format and messages: `runtime.rpc_messages`. The server lives on the node's own gevent loop
+with a ZeroMQ context of its own. Requests that only look are answered where they are read;
+those that may wait have a greenlet each, and their number is bounded. A watch never queues: the
+newest `FlowDetail` replaces one that was not sent yet, and a client that does not read is dropped.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, NamedTuple, Protocol, Self, assert_never
+
+import gevent
+import gevent.event
+import gevent.pool
+import zmq
+
+from runtime.codec import decode, encode
+from runtime.edge.rpc_socket import RpcSocket
+from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
+from runtime.edge.zmq_stats import TransportStats
+from runtime.errors import ConfigurationError, SennitError
+from runtime.ids import FlowId, UserName
+from runtime.limits import FRAME_BYTES_MAX
+from runtime.operations import (
+    FLOWS_LIMIT_MAX,
+    JOURNAL_LIMIT_MAX,
+    FlowFilter,
+    FlowWatch,
+    NodeOperations,
+)
+from runtime.permissions import Permissions
+from runtime.rpc_messages import (
+    NUMBER_BYTES,
+    RESULT_WAIT_MS_MAX,
+    STILL_THERE_SECONDS,
+    VERSION,
+    Answer,
+    BadRequest,
+    Done,
+    Drain,
+    Failure,
+    FlowKinds,
+    FlowRows,
+    GetFlow,
+    GetInfo,
+    GetResult,
+    JournalRows,
+    Killed,
+    KillFlow,
+    ListFlowKinds,
+    ListFlows,
+    NodeBusy,
+    ReadJournal,
+    Request,
+    RequestFailed,
+    ResultTimeout,
+    RetryFlow,
+    Started,
+    StartFlow,
+    StillThere,
+    StopNode,
+    StopWatching,
+    WatchFlow,
+    failure,
+)
+
+log = logging.getLogger(__name__)
+
+# Each holds a greenlet and a request in memory.
+WAITING_REQUESTS_MAX: Final = 1_000
+
+WATCHES_PER_CLIENT_MAX: Final = 1_000
+
+# Answers queued for one client that does not read; then it is dropped.
+QUEUED_ANSWERS_MAX: Final = 1_000
+
+# A flow that moves a thousand times a second is drawn twenty times.
+PUSH_PAUSE_SECONDS: Final = 0.05
+
+HEARTBEAT_MS: Final = 5_000
+LINGER_MS: Final = 300
+
+MayWait = StartFlow | GetResult | RetryFlow | KillFlow
+
+
+class RpcUser(Protocol):
+    """Somebody who may connect, as the node's file of users says."""
+
+    @property
+    def name(self) -> UserName:
+        """Who they are: the owner of the flows that they start."""
+
+    @property
+    def public_key(self) -> bytes:
+        """Return the CURVE key, in Z85, that proves it."""
+
+    @property
+    def permissions(self) -> Permissions:
+        """What they may do."""
+
+
+class _Caller(NamedTuple):
+    """Where an answer goes: the ROUTER's name for the client's connection, and its number."""
+
+    client: bytes
+    number: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """One client watches one flow."""
+
+    flow_watch: FlowWatch | None = None
+    is_closed: bool = False
+
+    def close(self) -> None:
+        """Stop the node from calling back."""
+        self.is_closed = True
+        if self.flow_watch is not None:
+            self.flow_watch.close()
+
+
+@dataclass(slots=True)
+class _Watches:
+    """All watches of all clients, and those with something new to send."""
+
+    by_client: dict[bytes, dict[bytes, _Watch]] = field(default_factory=dict)
+    dirty: dict[_Caller, _Watch] = field(default_factory=dict)
+    is_dirty: gevent.event.Event = field(default_factory=gevent.event.Event)
+
+    def mark(self, caller: _Caller, watch: _Watch) -> None:
+        """Have the watch sent soon."""
+        if not watch.is_closed:
+            self.dirty[caller] = watch
+            self.is_dirty.set()
+
+    def forget(self, caller: _Caller) -> None:
+        """Close one watch, if it is there."""
+        of_client = self.by_client.get(caller.client, {})
+        watch = of_client.pop(caller.number, None)
+        if watch is not None:
+            watch.close()
+        self.dirty.pop(caller, None)
+        if not of_client:
+            self.by_client.pop(caller.client, None)
+
+    def forget_client(self, client: bytes) -> None:
+        """Close all watches of a client."""
+        for number in list(self.by_client.get(client, ())):
+            self.forget(_Caller(client, number))
+
+
+class RpcServer:
+    """Answers users at one address, from `start` to `close`; a context manager.
+
+    Users know the public part of ``keys``, so that they talk to no other server.
+    """
+
+    def __init__(
+        self,
+        operations: NodeOperations,
+        *,
+        address: str,
+        keys: CurveKeys,
+        users: Iterable[RpcUser],
+    ) -> None:
+        self._operations = operations
+        self._address = address
+        self._user_by_key = {user.public_key: user for user in users}
+        self._watches = _Watches()
+        self._waiting = gevent.pool.Pool(WAITING_REQUESTS_MAX)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zap = ZapHandler(self._context, self._user_by_key.__contains__, TransportStats())
+        self._socket = RpcSocket(_router(self._context, keys))
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self._is_closed = False
+
+    def start(self) -> str:
+        """Listen, and return the address with the port that was taken."""
+        try:
+            self._socket.raw.bind(self._address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigurationError(
+                "rpc address",
+                f"can't listen at {self._address}: {error}",
+                "Another process (this node, started twice?) may have it; stop that, or choose "
+                "another port in the node's configuration",
+            ) from error
+        self._greenlets = [
+            gevent.spawn(self._serve),
+            gevent.spawn(self._push),
+            gevent.spawn(self._say_still_there),
+        ]
+        return self._socket.raw.get_string(zmq.LAST_ENDPOINT)
+
+    def close(self) -> None:
+        """Stop listening; requests under way get no answer. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        gevent.killall([*self._greenlets, *self._waiting])
+        for client in list(self._watches.by_client):
+            self._watches.forget_client(client)
+        self._socket.close()
+        self._zap.close()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Requests
+
+    def _serve(self) -> None:
+        while True:
+            frames = self._socket.receive()
+            client = frames[0].bytes
+            number = frames[2].bytes if len(frames) == 4 else b""
+            caller = _Caller(client, number)
+            if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
+                self._send(caller, failure(_other_version(frames[1].bytes)))
+                continue
+            user = self._user_by_key[str(frames[3].get(USER_ID)).encode()]
+            self._take(caller, user, frames[3].bytes)
+
+    def _take(self, caller: _Caller, user: RpcUser, body: bytes) -> None:
+        try:
+            request: Request = decode(body, Request)
+        except SennitError as error:
+            refusal = BadRequest(
+                f"the node does not understand this request ({error}); "
+                "the command may be newer than the node"
+            )
+            self._send(caller, failure(refusal))
+            return
+        match request:
+            case StartFlow() | GetResult() | RetryFlow() | KillFlow():
+                self._answer_when_ready(caller, user, request)
+            case WatchFlow():
+                self._watch(caller, user, request)
+            case StopWatching():
+                self._watches.forget(
+                    _Caller(caller.client, request.number.to_bytes(NUMBER_BYTES, "big"))
+                )
+                self._send(caller, Done())
+            case _:
+                looked_at = request
+                self._answer(caller, lambda: self._look(user, looked_at))
+
+    def _answer_when_ready(self, caller: _Caller, user: RpcUser, request: MayWait) -> None:
+        if self._waiting.full():
+            busy = NodeBusy(
+                f"the node has {WAITING_REQUESTS_MAX} requests under way; try again in a moment"
+            )
+            self._send(caller, failure(busy))
+            return
+        self._waiting.spawn(self._answer, caller, lambda: self._perform(user, request))
+
+    def _answer(self, caller: _Caller, ask: Callable[[], Answer]) -> None:
+        """Send what ``ask`` returns or raises. The one place where an error becomes an answer."""
+        try:
+            answer = ask()
+        except SennitError as error:
+            answer = failure(error)
+        except Exception:
+            answer = self._failed_here()
+        self._send(caller, answer)
+
+    def _failed_here(self) -> Failure:
+        error_id = secrets.token_hex(8)
+        log.exception("rpc request failed", extra={"error_id": error_id})
+        return failure(RequestFailed(error_id))
+
+    def _look(
+        self,
+        user: RpcUser,
+        request: ListFlowKinds | ListFlows | GetFlow | ReadJournal | Drain | StopNode | GetInfo,
+    ) -> Answer:
+        operations = self._operations
+        match request:
+            case ListFlowKinds():
+                return FlowKinds(operations.flow_names())
+            case GetInfo():
+                return operations.info()
+            case ListFlows():
+                return FlowRows(operations.flows(_bounded(request.filter, user)))
+            case GetFlow():
+                self._require(user, "flow", request.flow_id)
+                return operations.flow(FlowId(request.flow_id))
+            case ReadJournal():
+                self._require(user, "journal", request.flow_id)
+                limit = min(request.limit, JOURNAL_LIMIT_MAX)
+                return JournalRows(
+                    operations.journal(FlowId(request.flow_id), request.start, limit)
+                )
+            case Drain():
+                user.permissions.require(user.name, "drain", is_own=False)
+                operations.drain(is_on=request.is_on)
+                return Done()
+            case StopNode():
+                user.permissions.require(user.name, "stop", is_own=False)
+                operations.stop()
+                return Done()
+            case _:
+                assert_never(request)
+
+    def _perform(self, user: RpcUser, request: MayWait) -> Answer:
+        operations = self._operations
+        match request:
+            case StartFlow():
+                user.permissions.require_start(user.name, request.flow_name)
+                return Started(
+                    operations.start_flow(
+                        user.name, request.flow_name, request.arguments, request.client_id
+                    )
+                )
+            case GetResult():
+                self._require(user, "result", request.flow_id)
+                wait_ms = max(0, min(request.wait_ms, RESULT_WAIT_MS_MAX))
+                try:
+                    return operations.result(FlowId(request.flow_id), wait_ms / 1000)
+                except SennitError:
+                    raise
+                except TimeoutError as error:
+                    raise ResultTimeout(f"flow {request.flow_id} has not ended yet") from error
+            case RetryFlow():
+                self._require(user, "retry", request.flow_id)
+                operations.retry(FlowId(request.flow_id))
+                return Done()
+            case KillFlow():
+                self._require(user, "kill", request.flow_id)
+                return Killed(operations.kill(FlowId(request.flow_id)))
+            case _:
+                assert_never(request)
+
+    def _require(self, user: RpcUser, verb: str, flow_id: str) -> None:
+        """Check the verb; whose flow it is matters only to who may not do it to all flows."""
+        if user.permissions.may(verb, is_own=False):
+            return
+        is_own = self._operations.flow(FlowId(flow_id)).row.user == user.name
+        user.permissions.require(user.name, verb, is_own=is_own)
+
+    # Watching
+
+    def _watch(self, caller: _Caller, user: RpcUser, request: WatchFlow) -> None:
+        of_client = self._watches.by_client.setdefault(caller.client, {})
+        watch = _Watch()
+
+        def open_it() -> None:
+            if len(of_client) >= WATCHES_PER_CLIENT_MAX:
+                raise NodeBusy(
+                    f"one client may watch {WATCHES_PER_CLIENT_MAX} flows; end some first"
+                )
+            self._require(user, "watch", request.flow_id)
+            watch.flow_watch = self._operations.watch(
+                FlowId(request.flow_id), lambda: self._watches.mark(caller, watch)
+            )
+
+        try:
+            open_it()
+        except SennitError as error:
+            self._watches.forget(caller)
+            self._send(caller, failure(error))
+        except Exception:  # the request fails, not the server
+            self._watches.forget(caller)
+            self._send(caller, self._failed_here())
+        else:
+            of_client[caller.number] = watch
+            self._watches.mark(caller, watch)
+
+    def _push(self) -> None:
+        """Send what is new to those who watch, at once and then at most every short while."""
+        while True:
+            self._watches.is_dirty.wait()
+            self._watches.is_dirty.clear()
+            dirty, self._watches.dirty = self._watches.dirty, {}
+            for caller, watch in dirty.items():
+                self._push_one(caller, watch)
+            gevent.sleep(PUSH_PAUSE_SECONDS)
+
+    def _push_one(self, caller: _Caller, watch: _Watch) -> None:
+        if watch.is_closed or watch.flow_watch is None:
+            return
+        try:
+            detail = watch.flow_watch.detail()
+        except Exception:  # one watch fails, not all of them
+            self._watches.forget(caller)
+            self._send(caller, self._failed_here())
+            return
+        if detail.row.is_ended:
+            self._watches.forget(caller)
+        self._send(caller, detail)
+
+    def _say_still_there(self) -> None:
+        """Find out which clients have gone without a word."""
+        while True:
+            gevent.sleep(STILL_THERE_SECONDS)
+            for client in list(self._watches.by_client):
+                self._send(_Caller(client, bytes(NUMBER_BYTES)), StillThere())
+
+    # Sending
+
+    def _send(self, caller: _Caller, answer: Answer) -> None:
+        """Send without waiting. A client that has gone, or does not read, loses its watches."""
+        try:
+            body = encode(answer)
+        except SennitError:
+            body = encode(self._failed_here())
+        try:
+            self._socket.send([caller.client, VERSION, caller.number, body])
+        except zmq.Again:
+            log.warning("rpc client does not read its answers and is dropped")
+            self._watches.forget_client(caller.client)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._watches.forget_client(caller.client)
+
+
+def _router(context: zmq.Context[zmq.Socket[bytes]], keys: CurveKeys) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.ROUTER)
+    socket.curve_server = True
+    socket.curve_publickey = keys.public_key
+    socket.curve_secretkey = keys.secret_key
+    socket.zap_domain = ZAP_DOMAIN
+    socket.linger = LINGER_MS
+    socket.sndhwm = QUEUED_ANSWERS_MAX
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    # Without it, an answer to a client that has gone would look as if it had been sent.
+    socket.router_mandatory = True
+    return socket
+
+
+def _bounded(asked: FlowFilter, user: RpcUser) -> FlowFilter:
+    """Return the filter within our limits, and for who may not read all, with their name."""
+    reads_all = user.permissions.may("flows", is_own=False)
+    return FlowFilter(
+        name=asked.name,
+        statuses=asked.statuses,
+        user=asked.user if reads_all else user.name,
+        since_ms=asked.since_ms,
+        limit=max(1, min(asked.limit, FLOWS_LIMIT_MAX)),
+    )
+
+
+def _other_version(theirs: bytes) -> BadRequest:
+    return BadRequest(
+        f"this node speaks {VERSION.decode()}, the client {theirs[:40]!r}; "
+        "use the same version of sennit on both sides"
+    )

@@ -1,0 +1,324 @@
+"""RPC between a node and its users: what crosses the wire, value by value.
+
+ZeroMQ: the node has a ROUTER, each client a DEALER, CURVE on. The user is whoever the client's
+CURVE key belongs to; nothing in a message says who sends it. A message has three frames, after
+the routing frame that only the ROUTER sees:
+
+    version   b"sennit-rpc-1"
+    number    u64 big-endian: the client numbers its requests from 1; answers carry the same number
+    body      one value, encoded by `runtime.codec`: a `Request` to the node, an `Answer` from it
+
+Each request has one answer: what its comment says, or `Failure`. `WatchFlow` has any number of
+`FlowDetail`, the last one of an ended flow, until `StopWatching` with the number of the watch.
+While a client watches, the node sends `StillThere` with number 0 now and then.
+"""
+
+from typing import Final
+
+from runtime.codec import message
+from runtime.error_codec import PackedError, pack_error, unpack_error
+from runtime.errors import (
+    ClientIdInvalid,
+    ConfigurationError,
+    Diverged,
+    FlowException,
+    FlowFailed,
+    FlowKilled,
+    MisuseError,
+    NodeStopped,
+    PermissionDenied,
+    SennitError,
+    UnexpectedFlowEnd,
+    UnknownFlow,
+    UnknownParty,
+)
+from runtime.operations import (
+    Arguments,
+    BadArguments,
+    FlowDetail,
+    FlowFilter,
+    FlowKind,
+    FlowResult,
+    FlowRow,
+    JournalRow,
+    NodeInfo,
+)
+
+VERSION: Final = b"sennit-rpc-1"
+NUMBER_BYTES: Final = 8
+
+# A client asks again; the node need not remember for long who waits for what.
+RESULT_WAIT_MS_MAX: Final = 30_000
+
+# So that a node forgets, within this time, a client that vanished while it watched.
+STILL_THERE_SECONDS: Final = 10.0
+
+
+class NodeUnreachable(SennitError):
+    """No node answers; the caller starts it, or tries again later."""
+
+    def __init__(self, address: str, what: str, do: str) -> None:
+        super().__init__(address, what, do)
+        self.address = address
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.address}: {self.do}"
+
+
+class NodeBusy(SennitError):
+    """The node has too many requests under way; the caller tries again later."""
+
+
+class RequestFailed(SennitError):
+    """The node failed while it answered: its mistake, not the caller's."""
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(error_id)
+        self.error_id = error_id
+
+    def __str__(self) -> str:
+        return f"the node failed at this request; look for error id {self.error_id} in its log"
+
+
+class RemoteError(SennitError):
+    """An error of a class that this side does not know."""
+
+    def __init__(self, original_class: str, text: str) -> None:
+        super().__init__(original_class, text)
+        self.original_class = original_class
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.original_class}: {self.text}"
+
+
+class BadRequest(MisuseError):
+    """A request that this node does not understand."""
+
+
+class ResultTimeout(SennitError, TimeoutError):
+    """The flow did not end in the time given; it goes on."""
+
+
+@message(name="rpc.StartFlow")
+class StartFlow:
+    """Start a flow: `Started`."""
+
+    flow_name: str
+    arguments: Arguments
+    client_id: str | None = None
+
+
+@message(name="rpc.ListFlowKinds")
+class ListFlowKinds:
+    """What can be started: `FlowKinds`."""
+
+
+@message(name="rpc.ListFlows")
+class ListFlows:
+    """Flows, newest first: `FlowRows`. Without permission to read, only the user's own."""
+
+    filter: FlowFilter
+
+
+@message(name="rpc.GetFlow")
+class GetFlow:
+    """One flow: `FlowDetail`."""
+
+    flow_id: str
+
+
+@message(name="rpc.GetResult")
+class GetResult:
+    """What a flow returned: `FlowResult`; ``wait_ms`` is cut to `RESULT_WAIT_MS_MAX`."""
+
+    flow_id: str
+    wait_ms: int
+
+
+@message(name="rpc.ReadJournal")
+class ReadJournal:
+    """A page of a journal: `JournalRows`."""
+
+    flow_id: str
+    start: int
+    limit: int
+
+
+@message(name="rpc.WatchFlow")
+class WatchFlow:
+    """Any number of `FlowDetail`, at once and then when something changes."""
+
+    flow_id: str
+
+
+@message(name="rpc.StopWatching")
+class StopWatching:
+    """End the watch that was asked for with this number: `Done`."""
+
+    number: int
+
+
+@message(name="rpc.RetryFlow")
+class RetryFlow:
+    """Run a held flow again: `Done`."""
+
+    flow_id: str
+
+
+@message(name="rpc.KillFlow")
+class KillFlow:
+    """End a flow: `Killed`."""
+
+    flow_id: str
+
+
+@message(name="rpc.Drain")
+class Drain:
+    """Take no new flows, or take them again: `Done`."""
+
+    is_on: bool
+
+
+@message(name="rpc.StopNode")
+class StopNode:
+    """Stop the node gracefully: `Done`, at once."""
+
+
+@message(name="rpc.GetInfo")
+class GetInfo:
+    """The node: `NodeInfo`."""
+
+
+Request = (
+    StartFlow
+    | ListFlowKinds
+    | ListFlows
+    | GetFlow
+    | GetResult
+    | ReadJournal
+    | WatchFlow
+    | StopWatching
+    | RetryFlow
+    | KillFlow
+    | Drain
+    | StopNode
+    | GetInfo
+)
+
+
+@message(name="rpc.Started")
+class Started:
+    """The flow is durable."""
+
+    flow_id: str
+
+
+@message(name="rpc.FlowKinds")
+class FlowKinds:
+    """What can be started."""
+
+    kinds: list[FlowKind]
+
+
+@message(name="rpc.FlowRows")
+class FlowRows:
+    """A list of flows."""
+
+    rows: list[FlowRow]
+
+
+@message(name="rpc.JournalRows")
+class JournalRows:
+    """A page of a journal; an empty one is the end."""
+
+    rows: list[JournalRow]
+
+
+@message(name="rpc.Killed")
+class Killed:
+    """``was_live``: it had not ended before."""
+
+    was_live: bool
+
+
+@message(name="rpc.Done")
+class Done:
+    """There is nothing more to say."""
+
+
+@message(name="rpc.StillThere")
+class StillThere:
+    """The node lives."""
+
+
+@message(name="rpc.Failure")
+class Failure:
+    """An error, as its class and arguments; ``flow_error`` if it is one of a flow's own."""
+
+    error_class: str
+    text: str
+    arguments: list[str | None] = []
+    flow_error: PackedError | None = None
+
+
+Answer = (
+    Started
+    | FlowKinds
+    | FlowRows
+    | FlowDetail
+    | FlowResult
+    | JournalRows
+    | Killed
+    | NodeInfo
+    | Done
+    | StillThere
+    | Failure
+)
+
+_CROSSING: Final[dict[str, type[SennitError]]] = {
+    known.__name__: known
+    for known in (
+        BadArguments,
+        BadRequest,
+        ClientIdInvalid,
+        ConfigurationError,
+        Diverged,
+        FlowFailed,
+        FlowKilled,
+        NodeBusy,
+        NodeStopped,
+        PermissionDenied,
+        RequestFailed,
+        ResultTimeout,
+        UnexpectedFlowEnd,
+        UnknownFlow,
+        UnknownParty,
+    )
+}
+
+
+def failure(error: SennitError) -> Failure:
+    """Turn an error into what crosses."""
+    name = type(error).__name__
+    if isinstance(error, FlowException):
+        return Failure(name, str(error), flow_error=pack_error(error))
+    if _CROSSING.get(name) is type(error):
+        return Failure(name, str(error), [None if it is None else str(it) for it in error.args])
+    return Failure(name, str(error))
+
+
+def error_of(failed: Failure) -> SennitError:
+    """Turn what crossed into an error of the same class, or into a `RemoteError`."""
+    if failed.flow_error is not None:
+        return unpack_error(failed.flow_error)
+    known = _CROSSING.get(failed.error_class)
+    if known is None:
+        return RemoteError(failed.error_class, failed.text)
+    try:
+        return known(*failed.arguments)
+    except TypeError:
+        # Made by another version, with other arguments.
+        return RemoteError(failed.error_class, failed.text)

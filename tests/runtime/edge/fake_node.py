@@ -1,0 +1,262 @@
+"""A small node in memory, without an engine: flows are greenlets, good for tests of the RPC."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import gevent
+import gevent.event
+
+from runtime.codec import Packed, pack, unpack_any
+from runtime.errors import FlowException, FlowFailed, FlowKilled, SennitError, UnknownFlow
+from runtime.ids import FlowId, UserName
+from runtime.operations import (
+    Arguments,
+    BadArguments,
+    FlowDetail,
+    FlowFilter,
+    FlowKind,
+    FlowResult,
+    FlowRow,
+    JournalRow,
+    NodeInfo,
+    SessionRow,
+    Wait,
+)
+from runtime.progress_tree import ProgressTree
+
+
+class UnacceptablePrice(FlowException):
+    """The price is above what we pay."""
+
+    def __init__(self, price: int) -> None:
+        super().__init__(price)
+        self.price = price
+
+    def __str__(self) -> str:
+        return f"the price {self.price} is too high"
+
+
+@dataclass
+class FakeFlow:
+    """One flow of the fake node."""
+
+    id: FlowId
+    name: str
+    user: UserName
+    client_id: str | None
+    progress: ProgressTree
+    started_ms: int
+    status: str = "running"
+    result: object = None
+    error: SennitError | None = None
+    ended: gevent.event.Event = field(default_factory=gevent.event.Event)
+    release: gevent.event.Event = field(default_factory=gevent.event.Event)
+    watchers: list[Callable[[], None]] = field(default_factory=list)
+
+    def changed(self) -> None:
+        for watcher in list(self.watchers):
+            watcher()
+
+
+@dataclass
+class FakeWatch:
+    """A watch on a fake flow."""
+
+    node: "FakeNode"
+    flow: FakeFlow
+    changed: Callable[[], None]
+
+    def detail(self) -> FlowDetail:
+        return self.node.detail(self.flow)
+
+    def close(self) -> None:
+        if self.changed in self.flow.watchers:
+            self.flow.watchers.remove(self.changed)
+
+
+class FakeNode:
+    """Implements `NodeOperations` for tests. Flow ``trade.wait`` runs until it is released."""
+
+    def __init__(self, name: str = "O=Bank A,L=London,C=GB") -> None:
+        self.name = name
+        self.by_id: dict[FlowId, FakeFlow] = {}
+        self.is_draining = False
+        self.is_stopping = gevent.event.Event()
+        self.retried: list[FlowId] = []
+        self.started_ms = 1_700_000_000_000
+
+    def start_flow(
+        self, user: UserName, flow_name: str, arguments: Arguments, client_id: str | None
+    ) -> FlowId:
+        for known in self.by_id.values():
+            if client_id is not None and (known.user, known.client_id) == (user, client_id):
+                return known.id
+        names = [kind.name for kind in self.flow_names()]
+        if flow_name not in names:
+            raise UnknownFlow(f"this node has no flow {flow_name!r}; it has {', '.join(names)}")
+        flow_id = FlowId(f"0190-{len(self.by_id):04}")
+        flow = FakeFlow(
+            flow_id,
+            flow_name,
+            user,
+            client_id,
+            ProgressTree(("Asking", "Paying"), name=flow_name),
+            self.started_ms + len(self.by_id),
+        )
+        values = [argument_value(value) for value in arguments.positional]
+        named = {name: argument_value(value) for name, value in arguments.named.items()}
+        if flow_name == "trade.add" and len(values) + len(named) != 2:
+            raise BadArguments("trade.add takes (left: int, right: int); 'right' is missing")
+        flow.progress.watch(lambda change: flow.changed())
+        self.by_id[flow_id] = flow
+        match flow_name:
+            case "trade.add":
+                numbers = [int(str(value)) for value in [*values, *named.values()]]
+                self.end(flow, result=sum(numbers))
+            case "trade.buy":
+                self.end(flow, error=UnacceptablePrice(120))
+            case "trade.crash":
+                raise ZeroDivisionError("a bug in the node")
+            case _:
+                flow.status = "waiting"
+                flow.progress.set("Asking")
+        return flow_id
+
+    def end(self, flow: FakeFlow, result: object = None, error: SennitError | None = None) -> None:
+        flow.result, flow.error = result, error
+        flow.status = "completed" if error is None else "failed"
+        if isinstance(error, FlowKilled):
+            flow.status = "killed"
+        if error is None:
+            flow.progress.finish()
+        else:
+            flow.progress.fail(str(error))
+        flow.ended.set()
+        flow.changed()
+
+    def flow_names(self) -> list[FlowKind]:
+        return [
+            FlowKind("trade.add", 1, "(left: int, right: int) -> int", "Add two numbers."),
+            FlowKind("trade.buy", 2, "(price: int) -> str", "Buy paper."),
+            FlowKind("trade.crash", 1, "() -> None", ""),
+            FlowKind("trade.wait", 1, "() -> None", "Wait until released."),
+        ]
+
+    def row(self, flow: FakeFlow) -> FlowRow:
+        return FlowRow(
+            id=flow.id,
+            name=flow.name,
+            version=1,
+            status=flow.status,
+            started_ms=flow.started_ms,
+            ended_ms=flow.started_ms + 1_500 if flow.ended.is_set() else None,
+            user=flow.user,
+            client_id=flow.client_id,
+            waits_for="a message from O=Seller" if flow.status == "waiting" else "",
+            error=str(flow.error or ""),
+        )
+
+    def detail(self, flow: FakeFlow) -> FlowDetail:
+        has_result = flow.ended.is_set() and flow.error is None
+        return FlowDetail(
+            row=self.row(flow),
+            wait=Wait(
+                "a message of type Offer",
+                flow.started_ms,
+                whom="O=Seller,L=London,C=GB",
+                place="2",
+                woken_by="the seller's answer",
+            )
+            if flow.status == "waiting"
+            else None,
+            sessions=[SessionRow("0a0b", "O=Seller,L=London,C=GB", "open", "trade.wait", 1, 0, 1)],
+            sessions_total=1,
+            progress=flow.progress.snapshot(),
+            error=str(flow.error or ""),
+            error_id="00ff00ff00ff00ff" if flow.error else None,
+            result=FlowResult(pack(flow.result), repr(flow.result)) if has_result else None,
+            events=3,
+        )
+
+    def find(self, flow_id: FlowId) -> FakeFlow:
+        if flow_id not in self.by_id:
+            raise UnknownFlow(f"this node has no flow with the id {flow_id}")
+        return self.by_id[flow_id]
+
+    def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
+        rows = [
+            self.row(flow)
+            for flow in reversed(self.by_id.values())
+            if flow_filter.user in (None, flow.user)
+            and fnmatchcase(flow.name, flow_filter.name or "*")
+            and (not flow_filter.statuses or flow.status in flow_filter.statuses)
+            and flow.started_ms >= (flow_filter.since_ms or 0)
+        ]
+        return rows[: flow_filter.limit]
+
+    def flow(self, flow_id: FlowId) -> FlowDetail:
+        return self.detail(self.find(flow_id))
+
+    def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
+        flow = self.find(flow_id)
+        if not flow.ended.wait(timeout_seconds):
+            raise TimeoutError
+        if flow.error is not None:
+            raise flow.error
+        return FlowResult(pack(flow.result), repr(flow.result))
+
+    def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:
+        flow = self.find(flow_id)
+        rows = [
+            JournalRow(0, flow.started_ms, "started", "", "", 12, f"{flow.name}()"),
+            JournalRow(1, flow.started_ms + 1, "sent", "1", "O=Seller", 40, "Offer(price=3)"),
+            JournalRow(2, flow.started_ms + 2, "received", "2", "O=Seller", 7, "'sold'"),
+        ]
+        return rows[start : start + min(limit, 2)]
+
+    def watch(self, flow_id: FlowId, changed: Callable[[], None]) -> FakeWatch:
+        flow = self.find(flow_id)
+        flow.watchers.append(changed)
+        return FakeWatch(self, flow, changed)
+
+    def retry(self, flow_id: FlowId) -> None:
+        self.find(flow_id)
+        self.retried.append(flow_id)
+
+    def kill(self, flow_id: FlowId) -> bool:
+        flow = self.find(flow_id)
+        if flow.ended.is_set():
+            return False
+        self.end(flow, error=FlowKilled(f"killed {flow_id}"))
+        return True
+
+    def drain(self, *, is_on: bool) -> None:
+        self.is_draining = is_on
+
+    def stop(self) -> None:
+        self.is_stopping.set()
+
+    def info(self) -> NodeInfo:
+        return NodeInfo(
+            name=self.name,
+            identity="ed25519:1f2e",
+            addresses=["tcp://127.0.0.1:10001"],
+            rpc_address="tcp://127.0.0.1:10002",
+            version="0.1.0",
+            started_ms=self.started_ms,
+            uptime_ms=int(time.monotonic() * 1000),
+            commits=42,
+            flows_live=sum(not flow.ended.is_set() for flow in self.by_id.values()),
+            is_draining=self.is_draining,
+        )
+
+    def fail_otherwise(self, flow_id: FlowId) -> None:
+        """End a flow as one that raised something that is no `FlowException`."""
+        self.end(self.find(flow_id), error=FlowFailed("00ff", "builtins.ValueError", "no"))
+
+
+def argument_value(value: str | Packed) -> object:
+    """Return the text, or what is packed."""
+    return value if isinstance(value, str) else unpack_any(value)
