@@ -1,15 +1,18 @@
 """`Host`: what a node, real or simulated, offers to the layers above the runtime."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import ParamSpec, Protocol, TypeVar, cast
+
+from cryptography import x509
 
 from runtime.atomic import AtomicFunction, StoreTxn
 from runtime.errors import ConfigurationError
 from runtime.flow import Flow, FlowRegistry, Responder
 from runtime.handle import FlowHandle
 from runtime.ids import FlowId, PeerName
-from runtime.keys import PublicKey
+from runtime.keys import PrivateKey, PublicKey
 from runtime.party import AnonymousParty, Party
 from runtime.ports import Clock, Loop, Space
 
@@ -30,12 +33,28 @@ class Directory(Protocol):
     def notaries(self) -> list[Party]:
         """Return the parties that the network's parameters name as notaries."""
 
+    @property
+    def root(self) -> x509.Certificate:
+        """The certificate that all identities of the network descend from."""
+
 
 class Signer(Protocol):
-    """Private keys that stay where they are."""
+    """Private keys that stay where they are: the identity's, and one-time keys that were added."""
 
     def sign(self, key: PublicKey, content: bytes) -> bytes:
         """Return the signature of ``content`` by the private key of ``key``."""
+
+    def add(self, key: PrivateKey) -> None:
+        """Sign for ``key`` too, until the process ends."""
+
+    def certify(self, key: PublicKey) -> tuple[bytes, ...]:
+        """Return the chain (DER, leaf first) that proves that a one-time key is ours."""
+
+    def seal(self, content: bytes, context: bytes = b"") -> bytes:
+        """Encrypt ``content`` so that only this node, given the same context, opens it."""
+
+    def unseal(self, sealed: bytes, context: bytes = b"") -> bytes:
+        """Return what was sealed."""
 
 
 class Runner(Protocol):
@@ -68,8 +87,27 @@ class Host:
     """The services of one node, by type, and the hooks that layers hang themselves on."""
 
     def __init__(
-        self, *, me: Party, clock: Clock, loop: Loop, directory: Directory, signer: Signer
+        self,
+        *,
+        me: Party,
+        clock: Clock,
+        loop: Loop,
+        directory: Directory,
+        signer: Signer,
+        data_directory: Path | None = None,
+        notary_role: str | None = None,
     ) -> None:
+        """Gather the services.
+
+        Args:
+            me: The node's legal identity.
+            clock: Wall time.
+            loop: What the node runs on.
+            directory: The network.
+            signer: The node's private keys.
+            data_directory: Where layers may keep files that can be rebuilt; None: nowhere.
+            notary_role: ``validating``, ``non-validating``, or None for a node that is no notary.
+        """
         self.me = me
         self.clock = clock
         self.loop = loop
@@ -81,6 +119,8 @@ class Host:
         self.end_callbacks: list[Callable[[StoreTxn, FlowId], None]] = []
         self.start_callbacks: list[Callable[[], None]] = []
         self.stop_callbacks: list[Callable[[], None]] = []
+        self.data_directory = data_directory
+        self.notary_role = notary_role
         self.app_versions: dict[str, str] = {}
         self.runner: Runner | None = None
         self._services: dict[type, object] = {}

@@ -15,7 +15,7 @@ from runtime.edge.files import read_public_file
 from runtime.edge.keystore import KeyStore
 from runtime.errors import CertificateInvalid, ConfigurationError
 from runtime.ids import PeerName
-from runtime.keys import PublicKey
+from runtime.keys import PrivateKey, PublicKey
 from runtime.limits import CERTIFICATE_BYTES_MAX, CERTIFICATES_PER_CHAIN_MAX
 from runtime.party import Party
 
@@ -57,6 +57,22 @@ class NodeIdentity:
             what = "is for another key than the keystore has"
             raise ConfigurationError(str(path), what, "Use the keystore of this node")
         return cls(party=party, certificates=tuple(chain), keystore=keystore)
+
+    def sign(self, key: PublicKey, content: bytes) -> bytes:
+        """See `KeyStore.sign`."""
+        return self.keystore.sign(key, content)
+
+    def add(self, key: PrivateKey) -> None:
+        """See `KeyStore.add`."""
+        self.keystore.add(key)
+
+    def seal(self, content: bytes, context: bytes = b"") -> bytes:
+        """See `KeyStore.seal`."""
+        return self.keystore.seal(content, context)
+
+    def unseal(self, sealed: bytes, context: bytes = b"") -> bytes:
+        """See `KeyStore.unseal`."""
+        return self.keystore.unseal(sealed, context)
 
     def certify(self, key: PublicKey) -> tuple[bytes, ...]:
         """Return the chain that proves to whoever sees it that the one-time ``key`` is ours."""

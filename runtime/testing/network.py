@@ -9,12 +9,24 @@ Nodes can be crashed and restarted; what was not durable is gone then. Time is v
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
+from cryptography import x509
+
+from runtime.certificates import (
+    Validity,
+    issue_confidential,
+    issue_identity,
+    issue_node_ca,
+    issue_root,
+    read_root,
+    to_pem,
+)
 from runtime.engine.engine import Engine
-from runtime.errors import MisuseError
+from runtime.errors import MisuseError, StoreUnusable
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -24,7 +36,7 @@ from runtime.names import X500Name
 from runtime.party import Party
 from runtime.testing.memory_store import MemoryStore
 from runtime.testing.memory_transport import MemoryNetwork, Policy, deliver_all
-from runtime.testing.simulated_loop import SeededEntropy, SimulatedClock, SimulatedLoop
+from runtime.testing.simulated_loop import EPOCH_MS, SeededEntropy, SimulatedClock, SimulatedLoop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,16 +44,67 @@ R = TypeVar("R")
 App = ModuleType | Flow[..., object] | Responder
 
 
-class KeyRing:
-    """A `runtime.host.Signer` with keys in memory."""
+class Authority:
+    """Root of a simulated network; issues the certificates of its nodes."""
 
     def __init__(self) -> None:
-        self._keys: dict[PublicKey, PrivateKey] = {}
+        self._key = PrivateKey.generate()
+        start = datetime.fromtimestamp(EPOCH_MS / 1000, UTC) - timedelta(days=1)
+        self._validity = Validity(start=start, end=start + timedelta(days=36_500))
+        self._root = issue_root(self._key, "simulation", self._validity)
+        self.root = read_root(to_pem([self._root]))
 
-    def add(self, key: PrivateKey) -> PublicKey:
-        """Keep a private key."""
+    def certify(self, name: X500Name, identity: PublicKey) -> list[bytes]:
+        """Return the chain of a node's identity, leaf first."""
+        node_ca_key = PrivateKey.generate()
+        node_ca = issue_node_ca(
+            self._key, self._root, name=name, key=node_ca_key.public, validity=self._validity
+        )
+        return [
+            issue_identity(node_ca_key, node_ca, key=identity, validity=self._validity),
+            node_ca,
+        ]
+
+
+class KeyRing:
+    """A `runtime.host.Signer` with keys in memory. Sealed bytes are not encrypted, only checked."""
+
+    def __init__(self, name: X500Name, authority: Authority) -> None:
+        self._keys: dict[PublicKey, PrivateKey] = {}
+        self._identity = PrivateKey.generate()
+        self.add(self._identity)
+        self._chain = authority.certify(name, self._identity.public)
+
+    @property
+    def identity(self) -> PublicKey:
+        """The key that stands for the node's legal identity."""
+        return self._identity.public
+
+    def forget_added(self) -> None:
+        """Lose the keys that were added, as a crash does."""
+        self._keys = {self._identity.public: self._identity}
+
+    def add(self, key: PrivateKey) -> None:
+        """See `runtime.host.Signer`."""
         self._keys[key.public] = key
-        return key.public
+
+    def certify(self, key: PublicKey) -> tuple[bytes, ...]:
+        """See `runtime.host.Signer`."""
+        return (issue_confidential(self._identity, self._chain[0], key), *self._chain)
+
+    def seal(self, content: bytes, context: bytes = b"") -> bytes:
+        """See `runtime.host.Signer`."""
+        return self._mark(context) + content
+
+    def unseal(self, sealed: bytes, context: bytes = b"") -> bytes:
+        """See `runtime.host.Signer`."""
+        mark = self._mark(context)
+        if not sealed.startswith(mark):
+            raise StoreUnusable("sealed bytes are of another node or context")
+        return sealed[len(mark) :]
+
+    def _mark(self, context: bytes) -> bytes:
+        return self._identity.public.data + len(context).to_bytes(4, "big") + context
 
     def sign(self, key: PublicKey, content: bytes) -> bytes:
         """See `runtime.host.Signer`."""
@@ -54,7 +117,8 @@ class KeyRing:
 class SimulatedDirectory:
     """A `runtime.host.Directory` that the network fills."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: x509.Certificate) -> None:
+        self.root = root
         self._parties: dict[PeerName, Party] = {}
         self._notaries: list[Party] = []
 
@@ -87,12 +151,14 @@ class SimulatedNode:
         signer: KeyRing,
         apps: Sequence[App],
         install: Callable[[Host], None] | None,
+        notary_role: str | None,
     ) -> None:
         self._network = network
         self.party = party
         self.signer = signer
         self._apps = list(apps)
         self._install = install
+        self._notary_role = notary_role
         self._lives = 0
         self.store = MemoryStore(network.loop)
         self.engine: Engine | None = None
@@ -125,6 +191,7 @@ class SimulatedNode:
             loop=network.loop,
             directory=network.directory,
             signer=self.signer,
+            notary_role=self._notary_role,
         )
         host.register(*self._apps)
         if self._install is not None:
@@ -143,6 +210,7 @@ class SimulatedNode:
         """Pull the plug: what was not durable is lost, nothing is told to anybody."""
         engine, self.engine = self.running, None
         engine.crash()
+        self.signer.forget_added()
         self.store = self.store.crash()
 
     def stop(self) -> None:
@@ -184,7 +252,8 @@ class SimulatedNetwork:
         self.clock = SimulatedClock()
         self.loop = SimulatedLoop(self.clock, Random(self.seed) if shuffle else None)
         self.links = MemoryNetwork(self.loop, policy)
-        self.directory = SimulatedDirectory()
+        self.authority = Authority()
+        self.directory = SimulatedDirectory(self.authority.root)
         self.nodes: dict[str, SimulatedNode] = {}
 
     def node(
@@ -193,14 +262,14 @@ class SimulatedNetwork:
         *,
         apps: Sequence[App] = (),
         install: Callable[[Host], None] | None = None,
-        is_notary: bool = False,
+        notary: str | None = None,
     ) -> SimulatedNode:
         """Add a node with a legal name made from ``organisation`` and start it."""
-        name = PeerName(str(X500Name.parse(f"O={organisation},L=London,C=GB")))
-        signer = KeyRing()
-        party = Party(name=name, key=signer.add(PrivateKey.generate()))
-        self.directory.add(party, is_notary=is_notary)
-        node = SimulatedNode(self, party, signer, apps, install)
+        name = X500Name.parse(f"O={organisation},L=London,C=GB")
+        signer = KeyRing(name, self.authority)
+        party = Party(name=PeerName(str(name)), key=signer.identity)
+        self.directory.add(party, is_notary=notary is not None)
+        node = SimulatedNode(self, party, signer, apps, install, notary)
         self.nodes[organisation] = node
         return node
 
