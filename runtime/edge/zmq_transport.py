@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import Final
 
 import zmq
@@ -145,7 +146,7 @@ class ZmqTransport:
     def _frame_arrived(self, peer: PeerName, connection: bytes, envelopes: list[bytes]) -> None:
         known = self._connections.get(peer)
         if known is None or known[0] != connection:
-            self._note_connection(peer, connection, told_at=known[1] if known else 0.0)
+            self._note_connection(peer, connection, told_at=known[1] if known else -inf)
         if not self._is_closed:
             self._receiver.frame_arrived(peer, envelopes)
 

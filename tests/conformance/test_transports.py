@@ -1,22 +1,24 @@
 """Every transport against the one suite."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from runtime.ids import PeerName
 from runtime.ports import Transport
 from runtime.testing.memory_transport import MemoryNetwork
+from runtime.testing.simulated_loop import SimulatedClock, SimulatedLoop
 from runtime.testing.transport_conformance import TransportConformance, TransportHarness
 from tests.runtime.edge.zmq_network import ZmqNetwork
-from tests.runtime.testing.stepped_loop import SteppedLoop
 
 
 class MemoryHarness:
     def __init__(self) -> None:
-        loop = SteppedLoop()
-        self.run_until = loop.run_until
-        self._network = MemoryNetwork(loop)
+        self._loop = SimulatedLoop(SimulatedClock())
+        self._network = MemoryNetwork(self._loop)
+
+    def run_until(self, is_done: Callable[[], bool]) -> None:
+        self._loop.run(is_done)
 
     def transport(self, me: PeerName) -> Transport:
         return self._network.transport(me)

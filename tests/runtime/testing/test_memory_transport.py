@@ -2,15 +2,15 @@
 
 from runtime.ids import PeerName
 from runtime.testing.memory_transport import Delivery, Link, MemoryNetwork, MemoryTransport
+from runtime.testing.simulated_loop import EPOCH_MS, SimulatedClock, SimulatedLoop
 from runtime.testing.transport_conformance import ALICE, BOB, CAROL, RecordingReceiver
-from tests.runtime.testing.stepped_loop import SteppedLoop
 
 
 class Net:
     """Alice, Bob and Carol on a quiet network."""
 
     def __init__(self) -> None:
-        self.loop = SteppedLoop()
+        self.loop = SimulatedLoop(SimulatedClock())
         self.network = MemoryNetwork(self.loop)
         self.seen: dict[PeerName, RecordingReceiver] = {}
         self.transports: dict[PeerName, MemoryTransport] = {}
@@ -26,7 +26,7 @@ class Net:
         self.transports[source].send(target, list(envelopes))
 
     def forget_news(self) -> None:
-        self.loop.run()
+        self.loop.run_until_idle()
         for seen in self.seen.values():
             seen.reachable.clear()
 
@@ -36,7 +36,7 @@ def test_a_link_comes_up_once_when_it_is_first_used() -> None:
 
     net.send(ALICE, BOB, b"one")
     net.send(ALICE, BOB, b"two")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[ALICE].reachable == [BOB]
     assert net.seen[BOB].reachable == []
@@ -66,15 +66,15 @@ def test_a_policy_can_lose_repeat_delay_and_tear_up() -> None:
     answers = {
         b"lost": [],
         b"twice": [Delivery([b"twice"]), Delivery([b"twice"])],
-        b"late": [Delivery([b"late"], at_ms=500)],
-        b"later": [Delivery([b"later"], at_ms=600)],
-        b"torn": [Delivery([b"to"]), Delivery([b"rn"], at_ms=400)],
+        b"late": [Delivery([b"late"], at_ms=EPOCH_MS + 500)],
+        b"later": [Delivery([b"later"], at_ms=EPOCH_MS + 600)],
+        b"torn": [Delivery([b"to"]), Delivery([b"rn"], at_ms=EPOCH_MS + 400)],
     }
     net.network.policy = lambda link, envelopes: answers[envelopes[0]]
 
     for body in (b"lost", b"later", b"late", b"twice", b"torn"):
         net.send(ALICE, BOB, body)
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[BOB].bodies(ALICE) == [b"twice", b"twice", b"to", b"rn", b"late", b"later"]
 
@@ -93,7 +93,7 @@ def test_a_repeated_frame_is_not_the_same_list() -> None:
     net.transports[BOB] = net.network.transport(BOB)
     net.transports[BOB].start(Greedy())
     net.send(ALICE, BOB, b"one")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert arrived == [[b"one"], [b"one"]]
 
@@ -106,7 +106,7 @@ def test_a_node_that_is_down_neither_hears_nor_is_heard() -> None:
     net.send(ALICE, BOB, b"unheard")
     net.send(BOB, ALICE, b"unheard")
     net.send(ALICE, CAROL, b"heard")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[BOB].envelopes == []
     assert net.seen[ALICE].envelopes == []
@@ -123,7 +123,7 @@ def test_both_ends_hear_of_a_node_that_is_up_again() -> None:
 
     net.network.down(BOB)
     net.network.up(BOB)
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[ALICE].reachable == [BOB]
     assert net.seen[BOB].reachable == [ALICE]
@@ -138,7 +138,7 @@ def test_news_of_a_node_that_is_down_again_are_not_told() -> None:
     net.network.down(BOB)
     net.network.up(BOB)
     net.network.down(BOB)
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[ALICE].reachable == []
 
@@ -153,10 +153,10 @@ def test_a_cut_line_separates_two_and_no_others() -> None:
     net.send(ALICE, BOB, b"unheard")
     net.send(BOB, ALICE, b"unheard")
     net.send(ALICE, CAROL, b"heard")
-    net.loop.run()
+    net.loop.run_until_idle()
     net.forget_news()
     net.network.mend(ALICE, BOB)
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[BOB].bodies(ALICE) == [b"before"]
     assert net.seen[CAROL].bodies(ALICE) == [b"heard"]
@@ -170,7 +170,7 @@ def test_what_was_on_its_way_to_a_node_that_restarts_is_lost() -> None:
     predecessor = net.seen[BOB]
 
     net.start(BOB)
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert predecessor.envelopes == []
     assert net.seen[BOB].envelopes == []
@@ -180,13 +180,13 @@ def test_what_was_on_its_way_to_a_node_that_restarts_is_lost() -> None:
 def test_a_node_that_restarts_has_no_links_of_its_own() -> None:
     net = Net()
     net.send(BOB, ALICE, b"hello")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     net.start(BOB)
-    net.loop.run()
+    net.loop.run_until_idle()
     assert net.seen[BOB].reachable == []
     net.send(BOB, ALICE, b"hello again")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[BOB].reachable == [ALICE]
 
@@ -198,6 +198,6 @@ def test_a_predecessor_that_closes_late_does_no_harm() -> None:
 
     predecessor.close()
     net.send(ALICE, BOB, b"hello")
-    net.loop.run()
+    net.loop.run_until_idle()
 
     assert net.seen[BOB].bodies(ALICE) == [b"hello"]
