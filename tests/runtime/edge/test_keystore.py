@@ -102,6 +102,21 @@ def test_a_spoiled_keystore_is_refused(directory: Path, place: int) -> None:
         KeyStore.open(directory, PASSWORD)
 
 
+@pytest.mark.parametrize(("place", "cost"), [(9, 31), (10, 255), (11, 255)])
+def test_a_spoiled_keystore_can_not_make_us_take_gigabytes(
+    directory: Path, place: int, cost: int
+) -> None:
+    create(directory)
+    path = keystore_file(directory)
+    content = bytearray(path.read_bytes())
+    content[place] = cost
+
+    write_private_file(path, bytes(content))
+
+    with pytest.raises(ConfigurationError, match="is spoiled"):
+        KeyStore.open(directory, PASSWORD)
+
+
 @pytest.mark.parametrize("size", [0, 7, 27, 28, 39, 40, 100])
 def test_a_torn_keystore_is_refused(directory: Path, size: int) -> None:
     create(directory)
