@@ -19,7 +19,7 @@ from runtime.codec import Packed, message, pack, unpack_any, wire_name
 from runtime.keys import PublicKey
 from runtime.party import AbstractParty, Party
 
-ColumnValue = str | int | bool | bytes | None
+ColumnValue = str | int | bool | None
 """What a custom column of the vault can hold; times are milliseconds, money the smallest unit."""
 
 ALWAYS_ACCEPT: Final = "always"

@@ -43,6 +43,11 @@ def prefix_end(prefix: bytes) -> bytes | None:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
+def key_text(key: PublicKey) -> str:
+    """Return a public key as text for an index: ``scheme:hexadecimal digits``."""
+    return f"{key.scheme}:{key.data.hex()}"
+
+
 def key_bytes(key: PublicKey) -> bytes:
     """Return a public key as a key of a space: ``scheme:data``."""
     return key.scheme.encode() + b":" + key.data
