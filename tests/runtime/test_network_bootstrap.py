@@ -170,7 +170,7 @@ hots = "x"
 
 [[node]]
 name = "O=Bank A,L=London,C=UK"
-notary = "validatin"
+notary = "validatng"
 
 [[node]]
 name = "O=Bank B,L=London,C=GB"
@@ -192,7 +192,7 @@ permissions = ["Everything"]
         "line 4: [network] hots is not a known key. Did you mean host?",
         "line 7: [node] name 'O=Bank A,L=London,C=UK': C is 'UK', which is no ISO 3166",
         "Did you mean GB?",
-        "line 8: [node] notary is 'validatin'. Did you mean validating?",
+        "line 8: [node] notary is 'validatng'. Did you mean validating?",
         "line 12: [node] apps has 'samples/trade', which is no name of a module",
         "line 12: [node] apps has 'class'",
         "line 15: [node] name 'O=Bank B,L=London,C=GB' is there twice",

@@ -17,12 +17,12 @@ kind = "gren"
 empty = ""
 
 [inner]
-valeu = 1
+valuu = 1
 
 [[item]]
 name = "one"
 [[item]]
-nmae = "two"
+namm = "two"
 """
 
 
@@ -67,9 +67,9 @@ def test_all_mistakes_are_reported_at_once_in_order_of_their_lines(tmp_path: Pat
         '  line 5: words is not a list of texts. Write it like words = ["a", "b"]',
         "  line 6: kind is 'gren'. Did you mean green? Use one of: red, green",
         "  line 7: empty is empty. Fill it in",
-        "  line 10: [inner] valeu is not a known key. Did you mean value?",
+        "  line 10: [inner] valuu is not a known key. Did you mean value?",
         '  line 14: [item] name is missing. Add name = "..."',
-        "  line 15: [item] nmae is not a known key. Did you mean name?",
+        "  line 15: [item] namm is not a known key. Did you mean name?",
     ]
 
 
