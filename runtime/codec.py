@@ -18,10 +18,11 @@ describes. The same value gives the same bytes in every process.
 
 Off the wire come only builtin values and registered classes, checked against the type that the
 receiver asks for. A message may gain fields with defaults and lose fields; fields that are not
-known are ignored. Where a message class is asked for, its registered subclasses are welcome; for
-the field of a message that holds, too, only as far as the field's union names them.
+known are ignored; an enum may name the member that stands for values it does not know. Where a
+message class is asked for, its registered subclasses are welcome.
 """
 
+import dataclasses
 import enum
 import hashlib
 import inspect
@@ -35,7 +36,6 @@ from runtime.decoding import (
     Plan,
     decode_plain,
     decoder_of_kind,
-    subclass_in,
     typed_decoder,
 )
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
@@ -74,7 +74,7 @@ _plans: Final[dict[object, Plan]] = {}
 def message(cls: C, /) -> C: ...
 @overload
 def message(*, name: str | None = None, fallback: str | None = None) -> Callable[[C], C]: ...
-@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field, dataclasses.field))
 def message(
     cls: C | None = None, /, *, name: str | None = None, fallback: str | None = None
 ) -> C | Callable[[C], C]:
@@ -140,7 +140,7 @@ def unpack(packed: Packed, expected: object) -> object:
     try:
         return decoder(packed.body)
     except msgspec.ValidationError as error:
-        raise UnexpectedMessage(plan.text, packed.type, f"({error})") from error
+        raise UnexpectedMessage(plan.text, packed.type, f"({_reason(error)})") from error
     # Whatever a hostile body provokes, also in a __post_init__, is the peer's fault.
     except Exception as error:
         raise _bad(packed.type, error) from error
@@ -180,12 +180,9 @@ def decode(body: bytes, expected: object) -> object:
     decoder = typed_decoder(expected)
     try:
         return decoder(body)
-    # As in `unpack`; the body may also be of a subclass, which only its tag tells.
+    # As in `unpack`: whatever a hostile body provokes.
     except Exception as error:
-        subclass = subclass_in(body, expected)
-        if subclass is None:
-            raise _bad(type_text(expected), error) from error
-    return decode(body, subclass)
+        raise _bad(type_text(expected), error) from error
 
 
 def fingerprint(body: bytes) -> bytes:
@@ -295,8 +292,13 @@ def _too_large(cls: type, body: bytes) -> UnserialisableMessage:
 
 
 def _bad(what: str, error: Exception) -> BadMessage:
-    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    return BadMessage(f"no valid {what}: {reason[:_TEXT_CHARACTERS_MAX]}")
+    return BadMessage(f"no valid {what}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)[:_TEXT_CHARACTERS_MAX]
 
 
 def _caller() -> str:

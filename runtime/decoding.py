@@ -17,10 +17,11 @@ from runtime.schema import (
     CONTAINERS,
     is_open,
     kinds,
+    may_hold_subclass,
     members,
     type_text,
 )
-from runtime.value_tree import described, has_extension
+from runtime.tree_reader import read_any, read_tree
 
 Decode = Callable[[bytes], Any]
 
@@ -86,17 +87,6 @@ def decoder_of_kind(kind: str) -> Decode:
     return typed_decoder(builtin)
 
 
-def subclass_in(body: bytes, expected: object) -> type | None:
-    """Return the message class named in ``body`` if it is a subclass of what is expected."""
-    try:
-        cls = class_named(_decode_tag(body).tag)
-    # Anything may be wrong with the body; then it is no message.
-    except Exception:
-        return None
-    classes = tuple(m for m in members(expected) if isinstance(m, type) and name_of(m) is not None)
-    return cls if cls is not None and cls not in classes and issubclass(cls, classes) else None
-
-
 def decode_plain(body: bytes) -> object:
     """Return builtin values; raises if there is an extension of ours among them."""
     return _decode_without_extensions(body)
@@ -132,16 +122,44 @@ def _new_typed_decoder(expected: object) -> Decode:
     def decode_closed(body: bytes) -> object:
         try:
             return quick(body)
-        except (msgspec.ValidationError, _ExtensionFound):
-            tree = decode_tree(body)
-            if not has_extension(tree):
+        except (msgspec.ValidationError, _ExtensionFound) as error:
+            subclass = _subclass_in(body, expected)
+            if subclass is not None:
+                return typed_decoder(subclass)(body)
+            if "ext" not in str(error) and not may_hold_subclass(expected):
                 raise
-            return msgspec.convert(described(tree, with_messages=False), wanted)
+            return _read_carefully(body, expected, error)
 
     def decode_open(body: bytes) -> object:
-        return msgspec.convert(_decode_described(body), wanted)
+        if TAG_BYTES not in body:
+            try:
+                return msgspec.convert(_decode_without_extensions(body), wanted)
+            except _ExtensionFound:
+                pass
+        return read_tree(decode_tree(body), expected)
 
     return decode_open if open_ and _message_name(expected) is None else decode_closed
+
+
+def _subclass_in(body: bytes, expected: object) -> type | None:
+    """Return the message class that ``body`` names, if a subclass of it is expected."""
+    classes = tuple(m for m in members(expected) if isinstance(m, type) and name_of(m) is not None)
+    if not classes:
+        return None
+    try:
+        cls = class_named(_decode_tag(body).tag)
+    # Anything may be wrong with the body; then it is no message.
+    except Exception:
+        return None
+    return cls if cls is not None and cls not in classes and issubclass(cls, classes) else None
+
+
+def _read_carefully(body: bytes, expected: object, refusal: Exception) -> object:
+    try:
+        return read_tree(decode_tree(body), expected)
+    except (ValueError, TypeError) as error:
+        # The quick decoder knows the place better, unless it only met an extension.
+        raise (error if isinstance(refusal, _ExtensionFound) else refusal) from error
 
 
 def _decoder_for(kind: str, alternatives: list[object]) -> Decode:
@@ -149,14 +167,9 @@ def _decoder_for(kind: str, alternatives: list[object]) -> Decode:
     wanted: Any = alternatives[0]
     for alternative in alternatives[1:]:
         wanted = wanted | alternative
-    builtin = BUILTIN_BY_KIND[kind]
-    if builtin not in CONTAINERS:
-        return typed_decoder(wanted)
-    if is_open(wanted, type_text(wanted)):
-        by_itself = _container_decoders[builtin]
-        return lambda body: msgspec.convert(by_itself(body), wanted)
     decoder = typed_decoder(wanted)
-    if getattr(wanted, "__origin__", None) is builtin:
+    builtin = BUILTIN_BY_KIND[kind]
+    if builtin not in CONTAINERS or builtin in (wanted, getattr(wanted, "__origin__", None)):
         return decoder
     # An abstract type, as Sequence[int]: the value keeps the kind that it was sent as.
     return lambda body: builtin(decoder(body))
@@ -168,7 +181,7 @@ def _decode_described(body: bytes) -> object:
             return _decode_without_extensions(body)
         except _ExtensionFound:
             pass
-    return described(decode_tree(body), with_messages=True)
+    return read_any(decode_tree(body))
 
 
 def _container_decoder(cls: type) -> Decode:

@@ -66,9 +66,12 @@ def message_class(cls: type, name: str | None, place: str) -> type:
     wire_name = _checked_name(cls, name)
     namespace = _namespace_of(cls)
     bases = _bases_of(cls)
-    new = _metaclass_for(bases)(
-        cls.__name__, bases, namespace, frozen=True, tag_field=TAG_FIELD, tag=wire_name
-    )
+    try:
+        new = _metaclass_for(bases)(
+            cls.__name__, bases, namespace, frozen=True, tag_field=TAG_FIELD, tag=wire_name
+        )
+    except TypeError as error:
+        raise MisuseError(f"{cls.__qualname__} can't be a message: {error}") from error
     _repoint_class_cells(vars(new).values(), cls, new)
     _register(new, wire_name, place)
     return new

@@ -54,7 +54,8 @@ _ABSTRACT_KINDS: Final[dict[object, tuple[str, ...]]] = {
     collections.abc.MutableMapping: ("dict",),
 }
 
-_open_by_class: dict[type, bool] = {}
+_open_by_class: Final[dict[type, bool]] = {}
+_reached_by_annotation: Final[dict[object, set[type]]] = {}
 
 
 def is_open(annotation: object, path: str) -> bool:
@@ -116,6 +117,16 @@ def _text(annotation: object, class_text: Callable[[type], str]) -> str:
     if isinstance(annotation, type):
         return BUILTIN_KINDS.get(annotation) or class_text(annotation)
     return str(annotation).removeprefix("typing.")
+
+
+def may_hold_subclass(annotation: object) -> bool:
+    """Tell whether a message class in ``annotation``, at any depth, has registered subclasses."""
+    reached = _reached_by_annotation.get(annotation)
+    if reached is None:
+        reached = set()
+        _collect_messages(annotation, reached)
+        _reached_by_annotation[annotation] = reached
+    return any(_has_registered_subclass(cls) for cls in reached)
 
 
 def hints_of(cls: type) -> dict[str, object]:
@@ -187,3 +198,21 @@ def _is_open_message(cls: type, visiting: set[type]) -> bool:
     fields = cast(type[msgspec.Struct], cls).__struct_fields__
     found = [_is_open(hints[name], f"{cls.__qualname__}.{name}", visiting) for name in fields]
     return any(found)
+
+
+def _collect_messages(annotation: object, reached: set[type]) -> None:
+    for member in members(annotation):
+        for part in typing.get_args(member):
+            _collect_messages(part, reached)
+        origin = typing.get_origin(member) or member
+        if not isinstance(origin, type) or origin in reached or name_of(origin) is None:
+            continue
+        if not issubclass(origin, enum.Enum):
+            reached.add(origin)
+            for hint in hints_of(origin).values():
+                _collect_messages(hint, reached)
+
+
+def _has_registered_subclass(cls: type) -> bool:
+    subclasses: list[type] = cls.__subclasses__()
+    return any(name_of(sub) is not None or _has_registered_subclass(sub) for sub in subclasses)

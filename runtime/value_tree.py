@@ -20,8 +20,8 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable
+from typing import Final, cast
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -113,7 +113,7 @@ def describing_tree(
     keep_order: bool = False,
     depth: int = 0,
 ) -> Tree:
-    """Return ``value`` so that `described` gives it back without knowing any type."""
+    """Return ``value`` so that `runtime.tree_reader` gives it back without knowing any type."""
 
     def inner(part: object, suffix: str) -> Tree:
         return describing_tree(
@@ -135,7 +135,7 @@ def describing_tree(
         pairs = [(inner(key, ".keys()"), inner(v, f"[{key!r}]")) for key, v in entries.items()]
         if not keep_order:
             pairs = _sorted_pairs(pairs)
-        if TAG_FIELD not in entries and all(_is_plain_key(key) for key, _ in pairs):
+        if TAG_FIELD not in entries and all(is_scalar(key) for key, _ in pairs):
             return dict(pairs)
         return _ext(Extension.DICT, pairs)
     if cls in _KIND_OF_BUILTIN and not _has_zone(value):
@@ -150,83 +150,49 @@ def describing_tree(
     return typed_tree(value, path, depth=depth)
 
 
-def described(tree: object, *, with_messages: bool) -> object:
-    """Return the value that `describing_tree` has described, from what a plain decoder gives.
+class Pairs(list[tuple[object, object]]):
+    """The entries of a dict whose keys are not hashable yet."""
 
-    ``with_messages``: maps with the key "$" become messages. Raises all sorts of errors if the
-    bytes came from somebody else; `NESTING_MAX` bounds the recursion.
+
+def inside_extension(extension: Ext) -> object:
+    """Return what an extension of ours holds: a tree for a container, else the value itself.
+
+    Raises all sorts of errors if the bytes came from somebody else.
     """
-    return _described(tree, with_messages, 0)
-
-
-def has_extension(tree: object) -> bool:
-    """Tell whether an extension of ours is anywhere in what a plain decoder gave."""
-    match tree:
-        case Ext():
-            return True
-        case list() | tuple():
-            return any(has_extension(part) for part in tree)
-        case dict():
-            return any(has_extension(key) or has_extension(v) for key, v in tree.items())
-        case _:
-            return False
-
-
-def _described(tree: object, with_messages: bool, depth: int) -> object:
-    if depth > NESTING_MAX:
-        raise ValueError(f"nested deeper than {NESTING_MAX}")
-    match tree:
-        case list():
-            return [_described(part, with_messages, depth + 1) for part in tree]
-        case dict():
-            if with_messages and TAG_FIELD in tree:
-                return _message(tree)
-            if not all(_is_plain_key(key) for key in tree):
-                raise ValueError("a map with keys that are no scalars")
-            return {key: _described(v, with_messages, depth + 1) for key, v in tree.items()}
-        case Ext():
-            return _extension(tree.code, bytes(tree.data), with_messages, depth + 1)
-        case _:
-            return tree
-
-
-def _extension(code: int, data: bytes, with_messages: bool, depth: int) -> object:
-    if code == Extension.INT:
+    data = bytes(extension.data)
+    if extension.code == Extension.INT:
         if len(data) > _INT_BYTES_MAX:
             raise ValueError(f"an int of {len(data)} bytes")
         return int.from_bytes(data, "big", signed=True)
     content = _decode_one(data)
     if not isinstance(content, list):
         raise ValueError("an extension without its array")
-    if code == Extension.BUILTIN:
-        kind, value = content
-        return msgspec.convert(value, _BUILTINS[kind])
-    if code == Extension.ENUM:
-        name, value = content
-        cls = class_named(name)
-        if cls is None or not issubclass(cls, enum.Enum):
-            raise ValueError(f"no enum named {name!r} is registered here")
-        return msgspec.convert(value, cls)
-    parts = [_described(part, with_messages, depth) for part in content]
-    match code:
-        case Extension.TUPLE:
-            return tuple(parts)
-        case Extension.SET:
-            return set(parts)
-        case Extension.FROZENSET:
-            return frozenset(parts)
+    match extension.code:
+        case Extension.TUPLE | Extension.SET | Extension.FROZENSET:
+            return content
         case Extension.DICT:
-            return dict(cast(list[tuple[object, object]], parts))
-        case _:
+            return Pairs(content)
+        case Extension.BUILTIN:
+            kind, value = content
+            return msgspec.convert(value, _BUILTINS[kind])
+        case Extension.ENUM:
+            name, value = content
+            cls = class_named(name)
+            if cls is None or not issubclass(cls, enum.Enum):
+                raise ValueError(f"no enum named {name!r} is registered here")
+            return msgspec.convert(value, cls)
+        case code:
             raise ValueError(f"unknown extension {code}")
 
 
-def _message(tree: Mapping[Any, object]) -> object:
-    name = tree[TAG_FIELD]
-    cls = class_named(name) if isinstance(name, str) else None
-    if cls is None or issubclass(cls, enum.Enum):
-        raise ValueError(f"no message named {name!r} is registered here")
-    return msgspec.convert(_described(tree, False, 0), cls)
+def is_scalar(key: object) -> bool:
+    """Tell whether ``key`` may be the key of a plain map."""
+    return isinstance(key, str | int | float | bytes | None)
+
+
+def full_name(cls: type) -> str:
+    """Return module and qualified name for people."""
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
 
 
 def _struct_tree(value: msgspec.Struct, inner: Callable[[object, str], Tree]) -> Tree:
@@ -236,11 +202,6 @@ def _struct_tree(value: msgspec.Struct, inner: Callable[[object, str], Tree]) ->
     if config.array_like:
         return [part for _, part in parts]
     return {TAG_FIELD: config.tag} | dict(parts)
-
-
-def full_name(cls: type) -> str:
-    """Return module and qualified name for people."""
-    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
 
 
 def _ext(code: Extension, content: Tree) -> Ext:
@@ -275,10 +236,6 @@ def _short(path: str) -> str:
 
 def _has_zone(value: object) -> bool:
     return isinstance(value, datetime.datetime) and value.tzinfo is not None
-
-
-def _is_plain_key(key: object) -> bool:
-    return isinstance(key, str | int | float | bytes | None)
 
 
 def _sorted_trees(trees: Iterable[Tree]) -> list[Tree]:
