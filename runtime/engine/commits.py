@@ -31,6 +31,7 @@ class Commits:
         *,
         on_turn: Callable[[], None],
         transmit: Callable[[PeerName, list[bytes]], None],
+        journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
     ) -> None:
         self.store = store
         self.loop = loop
@@ -42,6 +43,7 @@ class Commits:
         self.is_abandoned = False
         self._on_turn = on_turn
         self._transmit = transmit
+        self._journal_rows = journal_rows
         self._flying: Batch | None = None
         self._flying_waiters: list[FlowRun] = []
         self._lazy_timer: Timer | None = None
@@ -50,7 +52,7 @@ class Commits:
     def _open_next(self) -> None:
         self.number += 1
         self.batch = Batch()
-        self.journal: dict[bytes, bytes | None] = {}
+        self.journal = self._journal_rows()
         self.batch.writes[JOURNAL] = self.journal
         self.is_eager = False
         self.waiters: list[FlowRun] = []

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from runtime.atomic import AtomicFunction
@@ -37,14 +37,27 @@ class Engine:
         clock: Clock,
         entropy: Entropy,
         hold_unexpected: bool = False,
+        journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
     ) -> None:
+        """Put the parts together.
+
+        ``journal_rows`` makes what collects the journal's rows of one batch: a dictionary, or for
+        a simulation one that remembers also what the same batch deletes again.
+        """
         self.host = host
         self.loop = loop
         self.clock = clock
         self.transport = transport
         self.ready: deque[FlowRun] = deque()
         self.is_stopped = False
-        self.commits = Commits(store, loop, clock, on_turn=self._turn, transmit=self._transmit)
+        self.commits = Commits(
+            store,
+            loop,
+            clock,
+            on_turn=self._turn,
+            transmit=self._transmit,
+            journal_rows=journal_rows,
+        )
         self.outbox = Outbox(loop, clock)
         self.outbox.attach(self.commits)
         self.manager = FlowManager(

@@ -6,10 +6,21 @@ For simulations and tests. It is deterministic: nothing depends on time, threads
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Protocol
 
 from runtime.errors import KeyPresentError, StoreError
 from runtime.memtable import Generation, check_keys, merge, overlay
 from runtime.ports import Batch, Loop, Space
+
+
+class StoreWatch(Protocol):
+    """Who looks on, and may decide when batches become durable."""
+
+    def submitted(self, batch: Batch) -> None:
+        """Learn that ``batch`` was taken."""
+
+    def landed(self, batch: Batch) -> None:
+        """Learn that ``batch`` is durable, before its callback knows."""
 
 
 class MemoryStore:
@@ -17,11 +28,16 @@ class MemoryStore:
 
     By default every batch is reported durable in the next turn of ``loop``. With ``manual=True`` it
     is durable when `make_durable` says so.
+
+    ``watch`` is told of each batch that was submitted, and that is durable.
     """
 
-    def __init__(self, loop: Loop, *, manual: bool = False) -> None:
+    def __init__(
+        self, loop: Loop, *, manual: bool = False, watch: "StoreWatch | None" = None
+    ) -> None:
         self._loop = loop
         self._manual = manual
+        self._watch = watch
         self._rows = Generation(0)
         self._durable_rows = Generation(0)
         self._waiting: deque[tuple[Batch, Callable[[], None]]] = deque()
@@ -51,6 +67,8 @@ class MemoryStore:
         check_keys(batch)
         _apply(self._rows, batch)
         self._waiting.append((batch, on_durable))
+        if self._watch is not None:
+            self._watch.submitted(batch)
         if not self._manual:
             self._loop.call_soon(self._make_next_durable)
 
@@ -58,7 +76,7 @@ class MemoryStore:
         """Make the ``count`` oldest batches durable (None: all); their callbacks run soon."""
         for _ in range(len(self._waiting) if count is None else min(count, len(self._waiting))):
             batch, on_durable = self._waiting.popleft()
-            _apply(self._durable_rows, batch)
+            self._land(batch)
             self._loop.call_soon(partial(self._report, on_durable))
 
     def crash(self) -> "MemoryStore":
@@ -68,7 +86,7 @@ class MemoryStore:
         """
         self._is_closed = True
         self._waiting.clear()
-        survivor = MemoryStore(self._loop, manual=self._manual)
+        survivor = MemoryStore(self._loop, manual=self._manual, watch=self._watch)
         for name, table in self._durable_rows.tables.items():
             for generation in (survivor._rows, survivor._durable_rows):
                 generation.apply(name, table.rows, write_once=True)
@@ -78,14 +96,19 @@ class MemoryStore:
         """Make everything durable, drop the callbacks that are due, and refuse more."""
         self._is_closed = True
         for batch, _ in self._waiting:
-            _apply(self._durable_rows, batch)
+            self._land(batch)
         self._waiting.clear()
 
     def _make_next_durable(self) -> None:
         if self._waiting:
             batch, on_durable = self._waiting.popleft()
-            _apply(self._durable_rows, batch)
+            self._land(batch)
             on_durable()
+
+    def _land(self, batch: Batch) -> None:
+        _apply(self._durable_rows, batch)
+        if self._watch is not None:
+            self._watch.landed(batch)
 
     def _report(self, on_durable: Callable[[], None]) -> None:
         if not self._is_closed:

@@ -9,34 +9,24 @@ Nodes can be crashed and restarted; what was not durable is gone then. Time is v
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from random import Random
 from types import ModuleType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-from cryptography import x509
-
-from runtime.certificates import (
-    Validity,
-    issue_confidential,
-    issue_identity,
-    issue_node_ca,
-    issue_root,
-    read_root,
-    to_pem,
-)
 from runtime.engine.engine import Engine
-from runtime.errors import MisuseError, StoreUnusable
+from runtime.errors import MisuseError
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import FlowId, PeerName
-from runtime.keys import PrivateKey, PublicKey
 from runtime.names import X500Name
 from runtime.party import Party
+from runtime.ports import Batch
+from runtime.testing.identities import Authority, KeyRing, SimulatedDirectory
 from runtime.testing.memory_store import MemoryStore
 from runtime.testing.memory_transport import MemoryNetwork, Policy, deliver_all
-from runtime.testing.simulated_loop import EPOCH_MS, SeededEntropy, SimulatedClock, SimulatedLoop
+from runtime.testing.node_loop import NodeClock, NodeLoop
+from runtime.testing.simulated_loop import SeededEntropy, SimulatedClock, SimulatedLoop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,101 +34,27 @@ R = TypeVar("R")
 App = ModuleType | Flow[..., object] | Responder
 
 
-class Authority:
-    """Root of a simulated network; issues the certificates of its nodes."""
+class Disk(Protocol):
+    """Decides when what the nodes of a network write becomes durable."""
+
+    def submitted(self, node: "SimulatedNode", batch: Batch) -> None:
+        """Learn of a batch; call ``node.store.make_durable(1)`` for it at some time, or crash."""
+
+    def landed(self, node: "SimulatedNode", batch: Batch) -> None:
+        """Learn that a batch is durable, before the node does."""
+
+
+class JournalRows(dict[bytes, bytes | None]):
+    """Journal rows of one batch; a flow that ends deletes them in there, but not from ``put``."""
 
     def __init__(self) -> None:
-        self._key = PrivateKey.generate()
-        start = datetime.fromtimestamp(EPOCH_MS / 1000, UTC) - timedelta(days=1)
-        self._validity = Validity(start=start, end=start + timedelta(days=36_500))
-        self._root = issue_root(self._key, "simulation", self._validity)
-        self.root = read_root(to_pem([self._root]))
+        super().__init__()
+        self.put: list[tuple[bytes, bytes]] = []
 
-    def certify(self, name: X500Name, identity: PublicKey) -> list[bytes]:
-        """Return the chain of a node's identity, leaf first."""
-        node_ca_key = PrivateKey.generate()
-        node_ca = issue_node_ca(
-            self._key, self._root, name=name, key=node_ca_key.public, validity=self._validity
-        )
-        return [
-            issue_identity(node_ca_key, node_ca, key=identity, validity=self._validity),
-            node_ca,
-        ]
-
-
-class KeyRing:
-    """A `runtime.host.Signer` with keys in memory. Sealed bytes are not encrypted, only checked."""
-
-    def __init__(self, name: X500Name, authority: Authority) -> None:
-        self._keys: dict[PublicKey, PrivateKey] = {}
-        self._identity = PrivateKey.generate()
-        self.add(self._identity)
-        self._chain = authority.certify(name, self._identity.public)
-
-    @property
-    def identity(self) -> PublicKey:
-        """The key that stands for the node's legal identity."""
-        return self._identity.public
-
-    def forget_added(self) -> None:
-        """Lose the keys that were added, as a crash does."""
-        self._keys = {self._identity.public: self._identity}
-
-    def add(self, key: PrivateKey) -> None:
-        """See `runtime.host.Signer`."""
-        self._keys[key.public] = key
-
-    def certify(self, key: PublicKey) -> tuple[bytes, ...]:
-        """See `runtime.host.Signer`."""
-        return (issue_confidential(self._identity, self._chain[0], key), *self._chain)
-
-    def seal(self, content: bytes, context: bytes = b"") -> bytes:
-        """See `runtime.host.Signer`."""
-        return self._mark(context) + content
-
-    def unseal(self, sealed: bytes, context: bytes = b"") -> bytes:
-        """See `runtime.host.Signer`."""
-        mark = self._mark(context)
-        if not sealed.startswith(mark):
-            raise StoreUnusable("sealed bytes are of another node or context")
-        return sealed[len(mark) :]
-
-    def _mark(self, context: bytes) -> bytes:
-        return self._identity.public.data + len(context).to_bytes(4, "big") + context
-
-    def sign(self, key: PublicKey, content: bytes) -> bytes:
-        """See `runtime.host.Signer`."""
-        found = self._keys.get(key)
-        if found is None:
-            raise MisuseError(f"this node does not have the private key of {key.fingerprint()}")
-        return found.sign(content)
-
-
-class SimulatedDirectory:
-    """A `runtime.host.Directory` that the network fills."""
-
-    def __init__(self, root: x509.Certificate) -> None:
-        self.root = root
-        self._parties: dict[PeerName, Party] = {}
-        self._notaries: list[Party] = []
-
-    def add(self, party: Party, *, is_notary: bool) -> None:
-        """List a party."""
-        self._parties[party.name] = party
-        if is_notary:
-            self._notaries.append(party)
-
-    def party(self, name: PeerName) -> Party | None:
-        """See `runtime.host.Directory`."""
-        return self._parties.get(name)
-
-    def parties(self) -> list[Party]:
-        """See `runtime.host.Directory`."""
-        return list(self._parties.values())
-
-    def notaries(self) -> list[Party]:
-        """See `runtime.host.Directory`."""
-        return list(self._notaries)
+    def __setitem__(self, key: bytes, value: bytes | None) -> None:
+        if value is not None:
+            self.put.append((key, value))
+        super().__setitem__(key, value)
 
 
 class SimulatedNode:
@@ -147,6 +63,7 @@ class SimulatedNode:
     def __init__(
         self,
         network: "SimulatedNetwork",
+        name: str,
         party: Party,
         signer: KeyRing,
         apps: Sequence[App],
@@ -154,13 +71,20 @@ class SimulatedNode:
         notary_role: str | None,
     ) -> None:
         self._network = network
+        self.name = name
         self.party = party
         self.signer = signer
         self._apps = list(apps)
         self._install = install
         self._notary_role = notary_role
-        self._lives = 0
-        self.store = MemoryStore(network.loop)
+        self.lives = 0
+        self.clock = NodeClock(network.clock)
+        self.loop = NodeLoop(network.loop, self.clock)
+        self.store = MemoryStore(
+            network.loop,
+            manual=network.disk is not None,
+            watch=None if network.disk is None else _Watch(self, network.disk),
+        )
         self.engine: Engine | None = None
         self.start()
 
@@ -183,12 +107,14 @@ class SimulatedNode:
 
     def start(self) -> None:
         """Start, or start again from what is durable."""
+        assert self.engine is None, "a node that is up can't be started again"
         network = self._network
-        self._lives += 1
+        self.lives += 1
+        self.loop = NodeLoop(network.loop, self.clock)
         host = Host(
             me=self.party,
-            clock=network.clock,
-            loop=network.loop,
+            clock=self.clock,
+            loop=self.loop,
             directory=network.directory,
             signer=self.signer,
             notary_role=self._notary_role,
@@ -200,29 +126,41 @@ class SimulatedNode:
             host=host,
             store=self.store,
             transport=network.links.transport(self.party.name),
-            loop=network.loop,
-            clock=network.clock,
-            entropy=SeededEntropy(f"{network.seed}/{self.party.name}/{self._lives}"),
+            loop=self.loop,
+            clock=self.clock,
+            entropy=SeededEntropy(f"{network.seed}/{self.party.name}/{self.lives}"),
+            journal_rows=JournalRows,
         )
         self.engine.start()
 
     def crash(self) -> None:
         """Pull the plug: what was not durable is lost, nothing is told to anybody."""
         engine, self.engine = self.running, None
+        self.loop.cut()
         engine.crash()
-        self.signer.forget_added()
-        self.store = self.store.crash()
+        self._lose_memory()
 
     def stop(self) -> None:
-        """Stop in good order."""
+        """Stop in good order: what was written is durable."""
         engine, self.engine = self.running, None
         engine.stop()
+        self.store.close()
+        self.loop.cut()
+        self._lose_memory()
+
+    def _lose_memory(self) -> None:
+        self.signer.forget_added()
+        self.store = self.store.crash()
 
     def restart(self) -> None:
         """Crash if the node is up, then start it again."""
         if self.is_up:
             self.crash()
         self.start()
+
+    def set_clock_forward(self, ahead_ms: int) -> None:
+        """Make the node's clock jump, or be ahead of the others from the start."""
+        self.clock.ahead_ms += ahead_ms
 
     def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
         """Start a flow; runs the simulation until its start is durable."""
@@ -246,14 +184,28 @@ class SimulatedNetwork:
     """See the module."""
 
     def __init__(
-        self, seed: int | None = None, *, policy: Policy = deliver_all, shuffle: bool = False
+        self,
+        seed: int = 0,
+        *,
+        policy: Policy = deliver_all,
+        shuffle: bool = False,
+        disk: Disk | None = None,
     ) -> None:
-        self.seed = 0 if seed is None else seed
+        """Make an empty network.
+
+        Args:
+            seed: Decides about ids, keys, and the order of callbacks if that is shuffled.
+            policy: Decides what arrives of each frame; see `runtime.testing.memory_transport`.
+            shuffle: Whether callbacks that are ready together run in any order.
+            disk: Decides when commits land; None: in the next turn.
+        """
+        self.seed = seed
+        self.disk = disk
         self.clock = SimulatedClock()
         self.loop = SimulatedLoop(self.clock, Random(self.seed) if shuffle else None)
         self.links = MemoryNetwork(self.loop, policy)
-        self.authority = Authority()
-        self.directory = SimulatedDirectory(self.authority.root)
+        self.authority = Authority(seed)
+        self.directory = SimulatedDirectory(self.authority)
         self.nodes: dict[str, SimulatedNode] = {}
 
     def node(
@@ -264,12 +216,16 @@ class SimulatedNetwork:
         install: Callable[[Host], None] | None = None,
         notary: str | None = None,
     ) -> SimulatedNode:
-        """Add a node with a legal name made from ``organisation`` and start it."""
+        """Add a node with a legal name made from ``organisation`` and start it.
+
+        ``apps`` are registered and ``install`` is called anew at each start; whatever a layer
+        keeps outside of the node's store is gone after a restart, so make it inside ``install``.
+        """
         name = X500Name.parse(f"O={organisation},L=London,C=GB")
         signer = KeyRing(name, self.authority)
         party = Party(name=PeerName(str(name)), key=signer.identity)
         self.directory.add(party, is_notary=notary is not None)
-        node = SimulatedNode(self, party, signer, apps, install, notary)
+        node = SimulatedNode(self, organisation, party, signer, apps, install, notary)
         self.nodes[organisation] = node
         return node
 
@@ -280,3 +236,17 @@ class SimulatedNetwork:
     def run_for(self, seconds: float) -> None:
         """Run for a span of simulated time."""
         self.loop.run_for(seconds)
+
+
+class _Watch:
+    """What the store of one node calls."""
+
+    def __init__(self, node: SimulatedNode, disk: Disk) -> None:
+        self._node = node
+        self._disk = disk
+
+    def submitted(self, batch: Batch) -> None:
+        self._disk.submitted(self._node, batch)
+
+    def landed(self, batch: Batch) -> None:
+        self._disk.landed(self._node, batch)

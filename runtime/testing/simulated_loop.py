@@ -89,7 +89,9 @@ class SimulatedLoop:
 
     def __init__(self, clock: SimulatedClock, random: Random | None = None) -> None:
         self.clock = clock
-        self._random = random
+        self.random = random
+        self.thread_ms: Callable[[], int] | None = None
+        """How long what runs in a native thread takes; None: no time at all."""
         self._soon: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[int, int, SimulatedTimer]] = []
         self._serial = 0
@@ -117,8 +119,22 @@ class SimulatedLoop:
         return SimulatedSignal(self)
 
     def run_in_thread(self, function: Callable[[], object]) -> object:
-        """Run ``function`` here and now: a simulation has one thread."""
-        return function()
+        """Run ``function`` outside of the calling greenlet, which waits as long as `thread_ms`.
+
+        It takes effect when it begins. A simulation has one thread, so nothing runs beside it.
+        """
+        outcome = _outcome_of(function)
+        waiting = greenlet.getcurrent()
+        if self.thread_ms is not None and waiting is not self._hub:
+            due = self.clock.now_ms() + self.thread_ms()
+            timer = self.call_at(due, lambda: _go_on(waiting))
+            try:
+                self._hub.switch()
+            finally:
+                timer.cancel()
+        if isinstance(outcome, _Raised):
+            raise outcome.error
+        return outcome
 
     def run(self, is_done: Callable[[], bool], *, until_ms: int | None = None) -> None:
         """Run until ``is_done()``, or until simulated time has come to ``until_ms``.
@@ -132,7 +148,7 @@ class SimulatedLoop:
             budget -= 1
             if budget < 0:
                 raise NothingLeft(f"not done after {CALLBACKS_MAX} callbacks: a loop without end?")
-            if not self._step(until_ms):
+            if not self.step(until_ms):
                 if until_ms is not None:
                     self.clock.advance_to(until_ms)
                     return
@@ -140,14 +156,14 @@ class SimulatedLoop:
 
     def run_until_idle(self) -> None:
         """Run until nothing is ready and no timer is set."""
-        while self._step(None):
+        while self.step(None):
             pass
 
     def run_for(self, seconds: float) -> None:
         """Run for a span of simulated time."""
         self.run(lambda: False, until_ms=self.clock.now_ms() + round(seconds * 1000))
 
-    def _step(self, until_ms: int | None) -> bool:
+    def step(self, until_ms: int | None = None) -> bool:
         """Run one callback; False if there is none before ``until_ms``."""
         self._collect_due()
         if not self._soon:
@@ -157,8 +173,8 @@ class SimulatedLoop:
                 return False
             self.clock.advance_to(self._timers[0][0])
             self._collect_due()
-        if self._random is not None and len(self._soon) > 1:
-            self._soon.rotate(-self._random.randrange(len(self._soon)))
+        if self.random is not None and len(self._soon) > 1:
+            self._soon.rotate(-self.random.randrange(len(self._soon)))
         self.callbacks += 1
         self._soon.popleft()()
         return True
@@ -177,3 +193,25 @@ def _ring(timer: SimulatedTimer) -> Callable[[], None]:
             timer.callback()
 
     return ring
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _outcome_of(function: Callable[[], object]) -> object:
+    """Run ``function`` in a greenlet that is no flow's, as a thread is none."""
+
+    def body() -> object:
+        try:
+            return function()
+        except BaseException as error:  # raised again in the greenlet that waits
+            return _Raised(error)
+
+    return greenlet.greenlet(body).switch()
+
+
+def _go_on(waiting: greenlet.greenlet) -> None:
+    if not waiting.dead:
+        waiting.switch()
