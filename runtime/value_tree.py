@@ -98,7 +98,7 @@ def typed_tree(value: object, path: str, *, keep_order: bool = False, depth: int
             pairs = [
                 (inner(key, ".keys()"), inner(part, f"[{key!r}]")) for key, part in value.items()
             ]
-            return dict(pairs if keep_order else _sorted_pairs(pairs))
+            return _map_tree(pairs if keep_order else _sorted_pairs(pairs))
         case bytearray() | memoryview() | msgspec.Raw():
             return value
         case _:
@@ -206,6 +206,17 @@ def _struct_tree(value: msgspec.Struct, inner: Callable[[object, str], Tree]) ->
 
 def _ext(code: Extension, content: Tree) -> Ext:
     return Ext(code.value, _encode_one(content))
+
+
+def _map_tree(pairs: list[tuple[Tree, Tree]]) -> Tree:
+    try:
+        return {_as_key(key): value for key, value in pairs}
+    except TypeError:
+        return _ext(Extension.DICT, pairs)
+
+
+def _as_key(tree: Tree) -> Tree:
+    return tuple(map(_as_key, tree)) if isinstance(tree, list) else tree
 
 
 def _int_tree(value: int) -> Tree:
