@@ -29,7 +29,10 @@ class BadArguments(MisuseError):
 
 @message(name="node.Arguments")
 class Arguments:
-    """What to call a flow with: each is text, read by the flow's signature, or a packed value."""
+    """What to call a flow with: each is text, read by the flow's signature, or a packed value.
+
+    A positional text that begins with the name of a parameter, as ``price=95``, is for that one.
+    """
 
     positional: list[str | Packed] = []
     named: dict[str, str | Packed] = {}

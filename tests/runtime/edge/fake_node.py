@@ -106,6 +106,7 @@ class FakeNode:
             self.started_ms + len(self.by_id),
         )
         values = [argument_value(value) for value in arguments.positional]
+        values = [str(value).removeprefix("left=").removeprefix("right=") for value in values]
         named = {name: argument_value(value) for name, value in arguments.named.items()}
         if flow_name == "trade.add" and len(values) + len(named) != 2:
             raise BadArguments("trade.add takes (left: int, right: int); 'right' is missing")

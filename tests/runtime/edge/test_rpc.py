@@ -1,115 +1,33 @@
-"""RPC over real sockets with CURVE: who is admitted, what is answered, what is watched."""
+"""RPC over real sockets with CURVE: who is admitted, who may do what, what is answered."""
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 import gevent
 import pytest
-import zmq
-import zmq.green
 
-from runtime.codec import decode, encode, unpack_any
-from runtime.edge import rpc_server
-from runtime.edge.rpc_client import RpcAddress, RpcClient, arguments_of
-from runtime.edge.rpc_server import RpcServer, RpcUser
-from runtime.edge.zmq_auth import CurveKeys, curve_keypair
+from runtime.codec import unpack_any
+from runtime.edge.keystore import new_curve_keys
+from runtime.edge.rpc_client import RpcClient, arguments_of
 from runtime.errors import (
     ClientIdInvalid,
     ConfigurationError,
     FlowFailed,
     FlowKilled,
-    MisuseError,
     PermissionDenied,
     UnknownFlow,
 )
-from runtime.ids import FlowId, UserName
-from runtime.operations import Arguments, BadArguments, FlowDetail, FlowFilter
-from runtime.permissions import Permissions, permissions
+from runtime.ids import FlowId
+from runtime.operations import Arguments, BadArguments, FlowFilter
 from runtime.rpc_messages import (
-    VERSION,
-    Answer,
-    BadRequest,
     Failure,
-    GetInfo,
-    NodeBusy,
     NodeUnreachable,
     RequestFailed,
     ResultTimeout,
     error_of,
 )
-from tests.runtime.edge.fake_node import FakeNode, UnacceptablePrice
-
-SECONDS = 20.0
-
-
-def new_keys() -> CurveKeys:
-    public_key, secret_key = curve_keypair()
-    return CurveKeys(public_key=public_key, secret_key=secret_key)
-
-
-@dataclass(frozen=True)
-class User:
-    """An entry of a file of users."""
-
-    name: UserName
-    public_key: bytes
-    permissions: Permissions
-
-
-class Network:
-    """A server on a port of its own, and clients for its users."""
-
-    def __init__(self) -> None:
-        self.node = FakeNode()
-        self.server_keys = new_keys()
-        self.keys = {name: new_keys() for name in ("ann", "bob", "sam", "eve")}
-        self.endpoint = "tcp://127.0.0.1:*"
-        self.server = self.serve()
-        self.clients: list[RpcClient] = []
-
-    def users(self) -> list[RpcUser]:
-        granted = {
-            "ann": ["ALL"],
-            "bob": ["StartFlow.trade.wait", "StartFlow.trade.add"],
-            "sam": ["Read"],
-        }
-        return [
-            User(
-                name=UserName(name),
-                public_key=self.keys[name].public_key,
-                permissions=permissions(texts, where=name),
-            )
-            for name, texts in granted.items()
-        ]
-
-    def serve(self) -> RpcServer:
-        server = RpcServer(
-            self.node,
-            address=self.endpoint,
-            keys=self.server_keys,
-            users=self.users(),
-        )
-        self.endpoint = server.start()
-        return server
-
-    def address(self, user: str, server_key: bytes | None = None) -> RpcAddress:
-        return RpcAddress(
-            endpoint=self.endpoint,
-            server_key=server_key or self.server_keys.public_key,
-            user_keys=self.keys[user],
-            start_with="sennit node run nodes/bank-a",
-        )
-
-    def client(self, user: str, **options: float) -> RpcClient:
-        client = RpcClient(self.address(user), **options)  # type: ignore[arg-type]
-        self.clients.append(client)
-        return client
-
-    def close(self) -> None:
-        for client in self.clients:
-            client.close()
-        self.server.close()
+from tests.runtime.edge.fake_node import UnacceptablePrice
+from tests.runtime.edge.rpc_network import SECONDS, Network
 
 
 @pytest.fixture
@@ -132,7 +50,7 @@ def test_a_stranger_is_refused_at_once_and_told_what_to_do(network: Network) -> 
 
 
 def test_a_client_that_expects_another_node_does_not_connect(network: Network) -> None:
-    address = network.address("ann", server_key=new_keys().public_key)
+    address = network.address("ann", server_key=new_curve_keys().public_key)
 
     with pytest.raises(NodeUnreachable, match="its key"):
         RpcClient(address, connect_seconds=1.0)
@@ -368,235 +286,3 @@ def test_read_sees_all_and_changes_nothing(network: Network) -> None:
             change()
     assert not network.node.is_draining
     assert not network.node.is_stopping.is_set()
-
-
-# Watching
-
-
-def test_a_watch_shows_the_flow_now_then_each_change_until_its_end(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    watch = client.watch(flow_id)
-
-    first = next(watch)
-    network.node.by_id[flow_id].progress.set("Paying")
-    second = next(watch)
-    network.node.end(network.node.by_id[flow_id], result=7)
-    last = next(watch)
-
-    assert [row.status for row in first.progress] == ["current", "waiting"]
-    assert [row.status for row in second.progress] == ["done", "current"]
-    assert (last.row.status, last.result and last.result.text) == ("completed", "7")
-    assert list(watch) == []
-
-
-def test_a_flow_that_moves_fast_is_shown_as_it_is_and_not_move_by_move(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    flow = network.node.by_id[flow_id]
-    watch = client.watch(flow_id)
-    next(watch)
-
-    for _ in range(10_000):
-        flow.progress.set("Asking")
-        flow.progress.set("Paying")
-    network.node.end(flow, result=None)
-
-    assert len(list(watch)) < 5
-
-
-def test_an_ended_watch_is_forgotten_by_the_node(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    watchers = network.node.by_id[flow_id].watchers
-    watch = client.watch(flow_id)
-    next(watch)
-    before = len(watchers)
-
-    watch.close()
-    client.info()
-
-    assert (before, len(watchers)) == (1, 0)
-
-
-def test_a_client_that_vanished_is_forgotten(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rpc_server, "STILL_THERE_SECONDS", 0.02)
-    network.server.close()
-    network.server = network.serve()
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    watchers = network.node.by_id[flow_id].watchers
-    watch = client.watch(flow_id)
-    next(watch)
-
-    client._is_connected.clear()  # so that it can't say that it stops watching
-    client.close()
-    watch.close()
-
-    while watchers:
-        gevent.sleep(0.01)
-
-
-def test_a_watch_goes_on_after_the_node_was_started_again(network: Network) -> None:
-    links: list[bool] = []
-    client = RpcClient(network.address("ann"), on_link=links.append)
-    network.clients.append(client)
-    flow_id = client.start_flow("trade.wait")
-    watch = client.watch(flow_id)
-    next(watch)
-
-    network.server.close()
-    network.node.by_id[flow_id].progress.set("Paying")
-    network.server = network.serve()
-    after = next(watch)
-
-    assert [row.status for row in after.progress] == ["done", "current"]
-    assert links == [False, True]
-
-
-def test_what_only_looks_is_asked_again_after_the_node_was_started_again(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait", client_id="a")
-    result = gevent.spawn(client.result, flow_id, SECONDS)
-    gevent.sleep(0)
-    client.info()
-
-    network.server.close()
-    network.server = network.serve()
-    network.node.end(network.node.by_id[flow_id], result=1)
-
-    assert result.get().text == "1"
-
-
-def test_what_may_have_had_an_effect_is_not_asked_again(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    network.server.close()
-    while client._is_connected.is_set():
-        gevent.sleep(0.01)
-
-    with pytest.raises(NodeUnreachable, match="the connection is lost"):
-        client.kill(flow_id)
-
-
-# Bounds and strange messages
-
-
-def test_too_many_waiting_requests_are_refused_and_the_node_goes_on(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rpc_server, "WAITING_REQUESTS_MAX", 2)
-    network.server.close()
-    network.server = network.serve()
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    waiting = [gevent.spawn(client.result, flow_id, SECONDS) for _ in range(2)]
-    gevent.sleep(0)
-    client.info()
-
-    with pytest.raises(NodeBusy):
-        client.result(flow_id, SECONDS)
-
-    network.node.end(network.node.by_id[flow_id], result=None)
-    assert [greenlet.get().text for greenlet in waiting] == ["None", "None"]
-
-
-def test_too_many_watches_of_one_client_are_refused(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rpc_server, "WATCHES_PER_CLIENT_MAX", 1)
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    first = client.watch(flow_id)
-    next(first)
-
-    with pytest.raises(NodeBusy):
-        next(client.watch(flow_id))
-
-    network.node.by_id[flow_id].progress.set("Paying")
-    assert next(first).progress[0].status == "done"
-
-
-def raw_socket(network: Network, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    socket.curve_publickey = network.keys["ann"].public_key
-    socket.curve_secretkey = network.keys["ann"].secret_key
-    socket.curve_serverkey = network.server_keys.public_key
-    socket.connect(network.endpoint)
-    return socket
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [
-        [b"sennit-rpc-2", bytes(8), encode(GetInfo())],
-        [VERSION, b"1", encode(GetInfo())],
-        [VERSION],
-        [VERSION, bytes(8), b"\xff"],
-        [VERSION, bytes(8), encode({"$": "rpc.Unheard"})],
-        [VERSION, bytes(8), b""],
-        [VERSION, bytes(8), encode(GetInfo()), b"more"],
-    ],
-)
-def test_a_request_that_makes_no_sense_is_answered_and_changes_nothing(
-    network: Network, frames: list[bytes]
-) -> None:
-    context = zmq.green.Context()
-    socket = raw_socket(network, context)
-
-    socket.send_multipart(frames)
-    answer: Answer = decode(socket.recv_multipart()[-1], Answer)
-    socket.close(linger=0)
-    context.term()
-
-    assert isinstance(answer, Failure)
-    assert isinstance(error_of(answer), BadRequest)
-    assert isinstance(network.client("ann").flows(), list)
-
-
-def test_a_watch_of_a_flow_that_the_node_can_not_show_fails_alone(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-
-    def broken(flow: object) -> FlowDetail:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(network.node, "detail", broken)
-
-    with pytest.raises(RequestFailed):
-        next(client.watch(flow_id))
-    monkeypatch.setattr(network.node, "watch", broken)
-    with pytest.raises(RequestFailed):
-        next(client.watch(flow_id))
-    assert client.info().commits == 42
-
-
-def test_a_closed_client_says_so(network: Network) -> None:
-    client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
-    waiting = gevent.spawn(client.result, flow_id, SECONDS)
-    gevent.sleep(0)
-
-    client.close()
-
-    with pytest.raises(NodeUnreachable):
-        waiting.get()
-    with pytest.raises(MisuseError, match="closed"):
-        client.info()
-
-
-def test_a_server_may_be_used_with_with(network: Network) -> None:
-    network.server.close()
-    server = RpcServer(
-        network.node,
-        address=network.endpoint,
-        keys=network.server_keys,
-        users=network.users(),
-    )
-
-    with server:
-        assert network.client("ann").info().commits == 42

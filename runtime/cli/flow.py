@@ -1,0 +1,231 @@
+"""The commands ``sennit flow ...``: start flows, watch them, see why they wait, intervene."""
+
+from typing import Final
+
+import click
+
+from runtime.cli.connect import NodeChoice, node_options, open_client
+from runtime.cli.flow_view import detail_as_json, follow, report_link, show_detail
+from runtime.cli.matching import flow_id as matching_flow_id
+from runtime.cli.matching import flow_name as matching_flow_name
+from runtime.cli.output import packed_as_builtins, print_json, print_table, time_text
+from runtime.edge.rpc_client import RpcAddress, RpcClient
+from runtime.ids import FlowId
+from runtime.operations import FLOWS_LIMIT_MAX, STATUSES, Arguments, FlowFilter
+
+_FULL_ID_CHARACTERS: Final = 36
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group(
+    epilog=(
+        '\b\nExample: sennit flow start demo/nodes/bank-a pay to="O=Bank B,L=Paris,C=FR" amount=5\n'
+    )
+)
+def flow() -> None:
+    """Start flows, watch them, see why they wait, intervene."""
+
+
+@flow.command(
+    epilog=(
+        "\b\n"
+        'Example: sennit flow start demo/nodes/seller sell buyer="O=Buyer,L=Paris,C=FR" price=95\n'
+    )
+)
+@click.argument("words", nargs=-1, metavar="[NODE] FLOW [NAME=VALUE]...")
+@click.option("--client-id", metavar="ID", help="Starting it again with this id starts nothing.")
+@click.option("--watch/--no-watch", "is_watched", default=True, help="Stay until it ends (yes).")
+@json_option
+@node_options
+def start(
+    words: tuple[str, ...],
+    client_id: str | None,
+    is_watched: bool,
+    as_json: bool,
+    choice: NodeChoice,
+) -> None:
+    """Start a flow and watch it to its end.
+
+    FLOW is the name of the flow, or as much of its end as tells it from others. Values are read
+    by the flow's signature, see: sennit flow names.
+    """
+    address, rest = choice.take(words)
+    if not rest:
+        raise click.UsageError("which flow? List them with: sennit flow names")
+    with open_client(address, report_link) as client:
+        name = matching_flow_name(rest[0], [kind.name for kind in client.flow_names()])
+        flow_id = client.start_flow(name, Arguments([*rest[1:]]), client_id=client_id)
+        if is_watched:
+            follow(client, flow_id, as_json=as_json)
+        elif as_json:
+            print_json({"id": flow_id, "name": name})
+        else:
+            click.echo(flow_id)
+
+
+@flow.command(epilog=("\b\nExample: sennit flow names demo/nodes/bank-a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE]")
+@json_option
+@node_options
+def names(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
+    """List the flows that can be started, with their arguments."""
+    address = only_node(choice, words)
+    with open_client(address) as client:
+        kinds = client.flow_names()
+    if as_json:
+        print_json(kinds)
+        return
+    for kind in kinds:
+        version = f"  version {kind.version}" if kind.version != 1 else ""
+        click.echo(f"{click.style(kind.name, bold=True)}{kind.signature}{version}")
+        for line in kind.doc.strip().splitlines()[:1]:
+            click.echo(f"    {line}")
+
+
+@flow.command(
+    "list",
+    epilog=("\b\nExample: sennit flow list demo/nodes/bank-a --status waiting --status held\n"),
+)
+@click.argument("words", nargs=-1, metavar="[NODE]")
+@click.option("--name", metavar="PATTERN", help="Only flows whose name fits, like '*.buy'.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="May be repeated."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, FLOWS_LIMIT_MAX), default=50, help="At most so many (50)."
+)
+@json_option
+@node_options
+def list_flows(
+    words: tuple[str, ...],
+    name: str | None,
+    statuses: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    choice: NodeChoice,
+) -> None:
+    """List flows, newest first."""
+    address = only_node(choice, words)
+    with open_client(address) as client:
+        rows = client.flows(FlowFilter(name=name, statuses=list(statuses), limit=limit))
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo("no flows")
+    else:
+        print_table(
+            ("ID", "FLOW", "STATUS", "STARTED", "USER", "WAITS FOR"),
+            [
+                (
+                    row.id,
+                    row.name,
+                    row.status,
+                    time_text(row.started_ms),
+                    row.user,
+                    row.error or row.waits_for,
+                )
+                for row in rows
+            ],
+        )
+
+
+@flow.command(epilog=("\b\nExample: sennit flow show demo/nodes/bank-a 8f3c1a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] ID")
+@json_option
+@node_options
+def show(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
+    """Show all about one flow: why it waits, its sessions, its progress, its end.
+
+    ID may be a client id, or the beginning or end of an id.
+    """
+    address, word = node_and_flow(choice, words)
+    with open_client(address) as client:
+        detail = client.flow(find_flow(client, word))
+    if as_json:
+        print_json(detail_as_json(detail))
+    else:
+        show_detail(detail)
+
+
+@flow.command(epilog=("\b\nExample: sennit flow watch demo/nodes/bank-a 8f3c1a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] ID")
+@json_option
+@node_options
+def watch(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
+    """Follow the progress of a flow until it ends. Ctrl-C ends only the watching."""
+    address, word = node_and_flow(choice, words)
+    with open_client(address, report_link) as client:
+        follow(client, find_flow(client, word), as_json=as_json)
+
+
+@flow.command(epilog=("\b\nExample: sennit flow result demo/nodes/bank-a 8f3c1a --timeout 60\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] ID")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Else for ever.")
+@json_option
+@node_options
+def result(
+    words: tuple[str, ...], timeout: float | None, as_json: bool, choice: NodeChoice
+) -> None:
+    """Wait for the end of a flow and print what it returned.
+
+    The exit code is 1 if it failed, or if the time was over before its end.
+    """
+    address, word = node_and_flow(choice, words)
+    with open_client(address) as client:
+        returned = client.result(find_flow(client, word), timeout)
+    if as_json:
+        print_json({"result": packed_as_builtins(returned.value), "text": returned.text})
+    else:
+        click.echo(returned.text)
+
+
+@flow.command(epilog=("\b\nExample: sennit flow retry demo/nodes/bank-a 8f3c1a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] ID")
+@node_options
+def retry(words: tuple[str, ...], choice: NodeChoice) -> None:
+    """Run a held flow again from its journal, for example after its code was fixed."""
+    address, word = node_and_flow(choice, words)
+    with open_client(address) as client:
+        flow_id = find_flow(client, word)
+        client.retry(flow_id)
+    click.echo(f"{flow_id} runs again; follow it with: sennit flow watch {flow_id}")
+
+
+@flow.command(epilog=("\b\nExample: sennit flow kill demo/nodes/bank-a 8f3c1a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] ID")
+@node_options
+def kill(words: tuple[str, ...], choice: NodeChoice) -> None:
+    """End a flow for good; its peers are told."""
+    address, word = node_and_flow(choice, words)
+    with open_client(address) as client:
+        flow_id = find_flow(client, word)
+        was_live = client.kill(flow_id)
+    click.echo(f"{flow_id} {'was killed' if was_live else 'had ended before'}")
+
+
+def find_flow(client: RpcClient, text: str) -> FlowId:
+    """Return the id that ``text`` is, or is enough of to find it."""
+    if len(text) == _FULL_ID_CHARACTERS and text.count("-") == 4:
+        return FlowId(text)
+    return matching_flow_id(text, client.flows(FlowFilter(limit=FLOWS_LIMIT_MAX)))
+
+
+def only_node(choice: NodeChoice, words: tuple[str, ...]) -> RpcAddress:
+    """Return the node, of a command that takes nothing else."""
+    address, rest = choice.take(words)
+    if rest:
+        raise click.UsageError(f"there is nothing to do with {rest[0]!r}")
+    return address
+
+
+def node_and_flow(choice: NodeChoice, words: tuple[str, ...]) -> tuple[RpcAddress, str]:
+    """Return the node and the one word that names a flow."""
+    address, rest = choice.take(words)
+    if len(rest) != 1:
+        raise click.UsageError(
+            "which flow? Give its id (sennit flow list), or enough of its end"
+            if not rest
+            else f"give the id of one flow, not {len(rest)}"
+        )
+    return address, rest[0]

@@ -1,0 +1,104 @@
+"""The process of one node: start it, say so, stop it when asked. The one place that makes a `Node`.
+
+The first SIGTERM or SIGINT stops gracefully, and the process ends with 0; the second one ends it at
+once with 128 + the signal's number. That loses nothing: a node survives `kill -9`.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import click
+import gevent
+
+from runtime.cli.logs import log_to_stderr
+from runtime.config import NodeConfig
+from runtime.operations import NodeOperations
+
+NODE_MODULE: Final = "runtime.node"
+
+
+class RunningNode(Protocol):
+    """What the command needs of a node."""
+
+    @property
+    def operations(self) -> NodeOperations:
+        """What it can be asked."""
+
+    def start(self) -> None:
+        """Open the store, listen, go on with all flows."""
+
+    def stop(self) -> None:
+        """Stop gracefully; idempotent; returns when everything is closed."""
+
+    def wait(self) -> None:
+        """Return once the node has stopped, whoever asked for it."""
+
+
+MakeNode = Callable[[NodeConfig], RunningNode]
+
+
+def run_node(directory: Path, *, log_level: str | None) -> None:
+    """Run the node of ``directory`` until it has stopped."""
+    config = NodeConfig.load(directory)
+    log_to_stderr(log_level or config.log_level)
+    # Modules with flows lie beside the person who runs the node more often than in site-packages.
+    sys.path.insert(0, os.getcwd())
+    make_node: MakeNode = importlib.import_module(NODE_MODULE).Node
+    supervise(make_node(config))
+
+
+def supervise(node: RunningNode) -> None:
+    """Start ``node``, say so on standard output, and stop it by signals."""
+    signals = _Signals(node)
+    signals.install()
+    try:
+        node.start()
+        click.echo(start_line(node.operations))
+        signals.is_started = True
+        node.wait()
+    finally:
+        signals.remove()
+    click.echo("stopped")
+
+
+def start_line(operations: NodeOperations) -> str:
+    """Return what a person wants to see when the node is up."""
+    info = operations.info()
+    names = [kind.name for kind in operations.flow_names()]
+    live = f"; {info.flows_live} go on" if info.flows_live else ""
+    return (
+        f"{info.name} is up. Peers: {', '.join(info.addresses)}. Users: {info.rpc_address}. "
+        f"Flows: {', '.join(names) or 'none'}{live}"
+    )
+
+
+class _Signals:
+    """SIGTERM and SIGINT of this process."""
+
+    def __init__(self, node: RunningNode) -> None:
+        self.is_started = False
+        self._node = node
+        self._is_stopping = False
+        self._handlers: list[Callable[[], object]] = []
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = gevent.signal_handler(number, self._arrived, number)
+            self._handlers.append(handler.cancel)
+
+    def remove(self) -> None:
+        for cancel in self._handlers:
+            cancel()
+
+    def _arrived(self, number: int) -> None:
+        if self._is_stopping or not self.is_started:
+            sys.stdout.flush()
+            os._exit(128 + number)
+        self._is_stopping = True
+        click.echo("stopping; once more stops at once", err=True)
+        self._node.stop()

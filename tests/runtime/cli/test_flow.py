@@ -1,0 +1,314 @@
+"""The commands ``sennit flow`` and ``sennit journal``, against a node that answers by RPC."""
+
+import json
+
+import gevent
+import pytest
+from click.testing import CliRunner, Result
+
+from runtime.cli.main import cli
+from runtime.errors import FlowFailed
+from tests.runtime.cli.conftest import Demo, serve
+
+
+def sennit(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(cli, words, env=environment)
+
+
+def started(demo: Demo, *words: str) -> str:
+    return sennit("flow", "start", demo.bank_a, *words, "--no-watch").stdout.strip()
+
+
+# Start
+
+
+def test_start_watches_to_the_end_and_prints_the_result(demo: Demo) -> None:
+    result = sennit("flow", "start", demo.bank_a, "trade.add", "left=3", "right=4")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "trade.add  0190-0000",
+        "✓ Asking",
+        "✓ Paying",
+        "completed after 1 s: 7",
+    ]
+
+
+def test_start_finds_a_flow_by_the_end_of_its_name(demo: Demo) -> None:
+    assert sennit("flow", "start", demo.bank_a, "add", "1", "2").exit_code == 0
+
+
+def test_start_without_watching_prints_the_id_only(demo: Demo) -> None:
+    result = sennit("flow", "start", demo.bank_a, "wait", "--no-watch")
+
+    assert result.stdout == "0190-0000\n"
+
+
+def test_start_with_a_client_id_starts_once(demo: Demo) -> None:
+    first = started(demo, "wait", "--client-id", "order-17")
+    second = started(demo, "wait", "--client-id", "order-17")
+
+    assert first == second == "0190-0000"
+
+
+def test_a_flow_that_fails_ends_the_command_with_1(demo: Demo) -> None:
+    result = sennit("flow", "start", demo.bank_a, "buy", "120")
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == (
+        "failed after 1 s: the price 120 is too high (error id 00ff00ff00ff00ff)"
+    )
+
+
+def test_start_prints_one_json_value(demo: Demo) -> None:
+    ended = json.loads(sennit("flow", "start", demo.bank_a, "add", "1", "2", "--json").stdout)
+    begun = json.loads(sennit("flow", "start", demo.bank_a, "wait", "--json", "--no-watch").stdout)
+
+    assert (ended["status"], ended["result"], ended["result_text"]) == ("completed", 3, "3")
+    assert begun == {"id": "0190-0001", "name": "trade.wait"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sell"], "this node has no flow 'sell'; it has trade.add, trade.buy"),
+        (["bay"], "this node has no flow 'bay'; did you mean trade.buy?"),
+        (["add", "1"], "trade.add takes (left: int, right: int); 'right' is missing"),
+        ([], "which flow? List them with: sennit flow names"),
+    ],
+)
+def test_what_can_not_be_started_is_said_in_one_line(
+    demo: Demo, words: list[str], said: str
+) -> None:
+    result = sennit("flow", "start", demo.bank_a, *words)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_who_may_not_start_a_flow_is_told_what_is_missing(demo: Demo) -> None:
+    result = sennit("flow", "start", demo.bank_a, "wait", "--user", "clerk")
+
+    assert result.exit_code == 2
+    assert "user 'clerk' may not start trade.wait" in result.stderr
+    assert sennit("flow", "start", demo.bank_a, "add", "1", "2", SENNIT_USER="clerk").exit_code == 0
+
+
+# Look
+
+
+def test_names_shows_signatures_and_docstrings(demo: Demo) -> None:
+    lines = sennit("flow", "names", demo.bank_a).stdout.splitlines()
+
+    assert lines[:3] == [
+        "trade.add(left: int, right: int) -> int",
+        "    Add two numbers.",
+        "trade.buy(price: int) -> str  version 2",
+    ]
+    names = json.loads(sennit("flow", "names", demo.bank_a, "--json").stdout)
+    assert names[0]["name"] == "trade.add"
+
+
+def test_list_shows_flows_newest_first_and_why_they_wait(demo: Demo) -> None:
+    started(demo, "wait")
+    started(demo, "buy", "120")
+
+    lines = sennit("flow", "list", demo.bank_a).stdout.splitlines()
+
+    assert lines[0].split() == ["ID", "FLOW", "STATUS", "STARTED", "USER", "WAITS", "FOR"]
+    assert lines[1].split()[:3] == ["0190-0001", "trade.buy", "failed"]
+    assert lines[1].rstrip().endswith("the price 120 is too high")
+    assert lines[2].rstrip().endswith("admin  a message from O=Seller")
+
+
+def test_list_filters(demo: Demo) -> None:
+    started(demo, "wait")
+    started(demo, "buy", "120")
+
+    waiting = sennit("flow", "list", demo.bank_a, "--status", "waiting", "--json").stdout
+    bought = sennit("flow", "list", demo.bank_a, "--name", "*.buy", "--json").stdout
+    none = sennit("flow", "list", demo.bank_a, "--status", "held").stdout
+
+    assert [row["id"] for row in json.loads(waiting)] == ["0190-0000"]
+    assert [row["id"] for row in json.loads(bought)] == ["0190-0001"]
+    assert none == "no flows\n"
+
+
+def test_show_says_why_a_flow_is_not_running(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+
+    text = sennit("flow", "show", demo.bank_a, flow_id).stdout
+
+    assert "status:    waiting\n" in text
+    assert "waits for: a message of type Offer from O=Seller,L=London,C=GB, since 20" in text
+    assert "woken by:  the seller's answer" in text
+    assert "▶ Asking\n· Paying" in text
+    assert "SESSION  PEER" in text
+
+
+def test_show_of_an_ended_flow_shows_its_end(demo: Demo) -> None:
+    failed, added = started(demo, "buy", "120"), started(demo, "add", "1", "2")
+
+    of_failed = sennit("flow", "show", demo.bank_a, failed).stdout
+    of_added = json.loads(sennit("flow", "show", demo.bank_a, added, "--json").stdout)
+
+    assert "error id:  00ff00ff00ff00ff" in of_failed
+    assert ", after 1 s" in of_failed
+    assert of_added["result"] == 3
+
+
+@pytest.mark.parametrize("text", ["0190-0000", "0190", "-0000", "order-17"])
+def test_a_flow_is_found_by_part_of_its_id_or_by_its_client_id(demo: Demo, text: str) -> None:
+    started(demo, "wait", "--client-id", "order-17")
+
+    result = sennit("flow", "show", "--node", demo.bank_a, "--json", "--", text)
+
+    assert json.loads(result.stdout)["id"] == "0190-0000"
+
+
+def test_an_id_that_fits_several_flows_or_none_is_refused(demo: Demo) -> None:
+    started(demo, "wait")
+    started(demo, "wait")
+
+    several = sennit("flow", "show", demo.bank_a, "0190")
+    none = sennit("flow", "show", demo.bank_a, "7")
+    full = sennit("flow", "show", demo.bank_a, "01890a5d-ac96-774b-bcce-b302099a8057")
+
+    assert (several.exit_code, none.exit_code, full.exit_code) == (2, 2, 2)
+    assert "may be any of these flows; write more of it: 0190-0001, 0190-0000" in several.stderr
+    assert "no flow '7' that you may see; list them with: sennit flow list" in none.stderr
+    assert "no flow with the id 01890a5d" in full.stderr
+
+
+def test_watch_draws_each_step_until_the_end(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+    flow = next(iter(demo.node.by_id.values()))
+
+    def live() -> None:
+        while not flow.watchers:
+            gevent.sleep(0.01)
+        gevent.sleep(0.1)
+        flow.progress.set("Paying")
+        gevent.sleep(0.1)
+        demo.node.end(flow, result=["paper", 95])
+
+    living = gevent.spawn(live)
+    result = sennit("flow", "watch", demo.bank_a, flow_id)
+    living.get()
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1:] == [
+        "▶ Asking",
+        "▶ Paying",
+        "completed after 1 s: ['paper', 95]",
+    ]
+
+
+def test_watch_tells_when_the_node_is_gone_and_when_it_is_back(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+    flow = next(iter(demo.node.by_id.values()))
+
+    def crash_and_end() -> None:
+        while not flow.watchers:
+            gevent.sleep(0.01)
+        demo.server.close()
+        gevent.sleep(0.05)
+        demo.server = serve(demo.bank_a, demo.node)
+        while not flow.watchers:
+            gevent.sleep(0.01)
+        demo.node.end(flow)
+
+    living = gevent.spawn(crash_and_end)
+    result = sennit("flow", "watch", demo.bank_a, flow_id)
+    living.get()
+
+    assert result.stderr.splitlines() == [
+        "the node is gone; waiting for it ...",
+        "the node is back",
+    ]
+    assert result.stdout.splitlines()[-1] == "completed after 1 s"
+
+
+# Result and intervention
+
+
+def test_result_prints_what_the_flow_returned(demo: Demo) -> None:
+    flow_id = started(demo, "add", "1", "2")
+
+    assert sennit("flow", "result", demo.bank_a, flow_id).stdout == "3\n"
+    assert json.loads(sennit("flow", "result", demo.bank_a, flow_id, "--json").stdout) == {
+        "result": 3,
+        "text": "3",
+    }
+
+
+def test_result_of_a_flow_that_failed_is_its_error_in_one_line(demo: Demo) -> None:
+    refused, broken = started(demo, "buy", "120"), started(demo, "wait")
+    demo.node.end(
+        demo.node.by_id[next(reversed(demo.node.by_id))],
+        error=FlowFailed("00ff", "builtins.ValueError", "no"),
+    )
+
+    of_refused = sennit("flow", "result", demo.bank_a, refused)
+    of_broken = sennit("flow", "result", demo.bank_a, broken)
+
+    assert (of_refused.exit_code, of_broken.exit_code) == (1, 1)
+    assert of_refused.stderr == (
+        "sennit: the flow ended with UnacceptablePrice: the price 120 is too high\n"
+    )
+    assert of_broken.stderr == "sennit: builtins.ValueError: no (error id 00ff)\n"
+
+
+def test_result_gives_up_after_the_timeout(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+
+    result = sennit("flow", "result", demo.bank_a, flow_id, "--timeout", "0.05")
+
+    assert result.exit_code == 1
+    assert "has not ended yet" in result.stderr
+
+
+def test_kill_and_retry_say_what_was_done(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+
+    retried = sennit("flow", "retry", demo.bank_a, flow_id).stdout
+    killed = sennit("flow", "kill", demo.bank_a, flow_id).stdout
+    again = sennit("flow", "kill", demo.bank_a, flow_id).stdout
+    watched = sennit("flow", "watch", demo.bank_a, flow_id)
+
+    assert retried == f"{flow_id} runs again; follow it with: sennit flow watch {flow_id}\n"
+    assert (killed, again) == (f"{flow_id} was killed\n", f"{flow_id} had ended before\n")
+    assert watched.exit_code == 1
+
+
+def test_journal_prints_every_event(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+
+    lines = sennit("journal", demo.bank_a, flow_id).stdout.splitlines()
+    values = [
+        json.loads(line)
+        for line in sennit("journal", demo.bank_a, flow_id, "--json").stdout.splitlines()
+    ]
+
+    assert lines[0].split() == ["INDEX", "TIME", "KIND", "PLACE", "BYTES", "PEER,", "VALUE"]
+    assert lines[2].split()[3:] == ["sent", "1", "40", "O=Seller", "Offer(price=3)"]
+    assert [value["kind"] for value in values] == ["started", "sent", "received"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["flow", "list", "x"],
+        ["node", "info", "x"],
+        ["flow", "show"],
+        ["flow", "show", "x", "y"],
+        ["flow", "list", "--status", "odd"],
+        ["flow", "nothing"],
+    ],
+)
+def test_words_that_make_no_sense_are_refused_with_2(demo: Demo, words: list[str]) -> None:
+    result = sennit(*words, SENNIT_NODE=demo.bank_a)
+
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr

@@ -1,0 +1,269 @@
+"""RPC: watches, lost connections, bounds, and requests that make no sense."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import gevent
+import pytest
+import zmq
+import zmq.green
+
+from runtime.codec import decode, encode
+from runtime.edge import rpc_server
+from runtime.edge.rpc_client import RpcClient
+from runtime.edge.rpc_server import RpcServer
+from runtime.errors import (
+    MisuseError,
+)
+from runtime.operations import FlowDetail
+from runtime.rpc_messages import (
+    VERSION,
+    Answer,
+    BadRequest,
+    Failure,
+    GetInfo,
+    NodeBusy,
+    NodeUnreachable,
+    RequestFailed,
+    error_of,
+)
+from tests.runtime.edge.rpc_network import SECONDS, Network
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    with gevent.Timeout(SECONDS), closing(network):
+        yield network
+
+
+# Watching
+
+
+def test_a_watch_shows_the_flow_now_then_each_change_until_its_end(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    watch = client.watch(flow_id)
+
+    first = next(watch)
+    network.node.by_id[flow_id].progress.set("Paying")
+    second = next(watch)
+    network.node.end(network.node.by_id[flow_id], result=7)
+    last = next(watch)
+
+    assert [row.status for row in first.progress] == ["current", "waiting"]
+    assert [row.status for row in second.progress] == ["done", "current"]
+    assert (last.row.status, last.result and last.result.text) == ("completed", "7")
+    assert list(watch) == []
+
+
+def test_a_flow_that_moves_fast_is_shown_as_it_is_and_not_move_by_move(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    flow = network.node.by_id[flow_id]
+    watch = client.watch(flow_id)
+    next(watch)
+
+    for _ in range(10_000):
+        flow.progress.set("Asking")
+        flow.progress.set("Paying")
+    network.node.end(flow, result=None)
+
+    assert len(list(watch)) < 5
+
+
+def test_an_ended_watch_is_forgotten_by_the_node(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    watchers = network.node.by_id[flow_id].watchers
+    watch = client.watch(flow_id)
+    next(watch)
+    before = len(watchers)
+
+    watch.close()
+    client.info()
+
+    assert (before, len(watchers)) == (1, 0)
+
+
+def test_a_client_that_vanished_is_forgotten(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_server, "STILL_THERE_SECONDS", 0.02)
+    network.server.close()
+    network.server = network.serve()
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    watchers = network.node.by_id[flow_id].watchers
+    watch = client.watch(flow_id)
+    next(watch)
+
+    client._is_connected.clear()  # so that it can't say that it stops watching
+    client.close()
+    watch.close()
+
+    while watchers:
+        gevent.sleep(0.01)
+
+
+def test_a_watch_goes_on_after_the_node_was_started_again(network: Network) -> None:
+    links: list[bool] = []
+    client = RpcClient(network.address("ann"), on_link=links.append)
+    network.clients.append(client)
+    flow_id = client.start_flow("trade.wait")
+    watch = client.watch(flow_id)
+    next(watch)
+
+    network.server.close()
+    network.node.by_id[flow_id].progress.set("Paying")
+    network.server = network.serve()
+    after = next(watch)
+
+    assert [row.status for row in after.progress] == ["done", "current"]
+    assert links == [False, True]
+
+
+def test_what_only_looks_is_asked_again_after_the_node_was_started_again(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait", client_id="a")
+    result = gevent.spawn(client.result, flow_id, SECONDS)
+    gevent.sleep(0)
+    client.info()
+
+    network.server.close()
+    network.server = network.serve()
+    network.node.end(network.node.by_id[flow_id], result=1)
+
+    assert result.get().text == "1"
+
+
+def test_what_may_have_had_an_effect_is_not_asked_again(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    network.server.close()
+    while client._is_connected.is_set():
+        gevent.sleep(0.01)
+
+    with pytest.raises(NodeUnreachable, match="the connection is lost"):
+        client.kill(flow_id)
+
+
+# Bounds and strange messages
+
+
+def test_too_many_waiting_requests_are_refused_and_the_node_goes_on(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_server, "WAITING_REQUESTS_MAX", 2)
+    network.server.close()
+    network.server = network.serve()
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    waiting = [gevent.spawn(client.result, flow_id, SECONDS) for _ in range(2)]
+    gevent.sleep(0)
+    client.info()
+
+    with pytest.raises(NodeBusy):
+        client.result(flow_id, SECONDS)
+
+    network.node.end(network.node.by_id[flow_id], result=None)
+    assert [greenlet.get().text for greenlet in waiting] == ["None", "None"]
+
+
+def test_too_many_watches_of_one_client_are_refused(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_server, "WATCHES_PER_CLIENT_MAX", 1)
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    first = client.watch(flow_id)
+    next(first)
+
+    with pytest.raises(NodeBusy):
+        next(client.watch(flow_id))
+
+    network.node.by_id[flow_id].progress.set("Paying")
+    assert next(first).progress[0].status == "done"
+
+
+def raw_socket(network: Network, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.curve_publickey = network.keys["ann"].public_key
+    socket.curve_secretkey = network.keys["ann"].secret_key
+    socket.curve_serverkey = network.server_keys.public_key
+    socket.connect(network.endpoint)
+    return socket
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"sennit-rpc-2", bytes(8), encode(GetInfo())],
+        [VERSION, b"1", encode(GetInfo())],
+        [VERSION],
+        [VERSION, bytes(8), b"\xff"],
+        [VERSION, bytes(8), encode({"$": "rpc.Unheard"})],
+        [VERSION, bytes(8), b""],
+        [VERSION, bytes(8), encode(GetInfo()), b"more"],
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered_and_changes_nothing(
+    network: Network, frames: list[bytes]
+) -> None:
+    context = zmq.green.Context()
+    socket = raw_socket(network, context)
+
+    socket.send_multipart(frames)
+    answer: Answer = decode(socket.recv_multipart()[-1], Answer)
+    socket.close(linger=0)
+    context.term()
+
+    assert isinstance(answer, Failure)
+    assert isinstance(error_of(answer), BadRequest)
+    assert isinstance(network.client("ann").flows(), list)
+
+
+def test_a_watch_of_a_flow_that_the_node_can_not_show_fails_alone(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+
+    def broken(flow: object) -> FlowDetail:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(network.node, "detail", broken)
+
+    with pytest.raises(RequestFailed):
+        next(client.watch(flow_id))
+    monkeypatch.setattr(network.node, "watch", broken)
+    with pytest.raises(RequestFailed):
+        next(client.watch(flow_id))
+    assert client.info().commits == 42
+
+
+def test_a_closed_client_says_so(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    waiting = gevent.spawn(client.result, flow_id, SECONDS)
+    gevent.sleep(0)
+
+    client.close()
+
+    with pytest.raises(NodeUnreachable):
+        waiting.get()
+    with pytest.raises(MisuseError, match="closed"):
+        client.info()
+
+
+def test_a_server_may_be_used_with_with(network: Network) -> None:
+    network.server.close()
+    server = RpcServer(
+        network.node,
+        address=network.endpoint,
+        keys=network.server_keys,
+        users=network.users(),
+    )
+
+    with server:
+        assert network.client("ann").info().commits == 42
