@@ -221,11 +221,17 @@ def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
     if packed.args is None:
         return None
     try:
-        error = cls(*[unpack_any(arg) for arg in packed.args])
+        args = tuple(unpack_any(arg) for arg in packed.args)
+        error = cls(*args)
     # The peer's class may have had another constructor.
     except Exception:
         return None
-    return error if isinstance(error, cls) else None
+    if not isinstance(error, cls):
+        return None
+    # A constructor may pass on other args than its own; OSError takes the file's name out of them.
+    if not isinstance(error, OSError):
+        error.args = args
+    return error
 
 
 def _set_attributes(error: Exception, packed: PackedError, left_out: frozenset[str]) -> None:

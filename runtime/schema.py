@@ -105,8 +105,11 @@ def _text(annotation: object, class_text: Callable[[type], str]) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return " | ".join(_text(part, class_text) for part in arguments)
-    if origin is typing.Literal or origin is collections.abc.Callable:
+    if origin is typing.Literal:
         return str(annotation).removeprefix("typing.")
+    if origin is collections.abc.Callable and isinstance(arguments[0], list):
+        taken = ", ".join(_text(part, class_text) for part in arguments[0])
+        return f"Callable[[{taken}], {_text(arguments[1], class_text)}]"
     if origin is not None and arguments:
         parts = ", ".join(_text(part, class_text) for part in arguments)
         return f"{_text(origin, class_text)}[{parts}]"

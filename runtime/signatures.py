@@ -48,10 +48,13 @@ class Arguments:
     def text(self) -> str:
         """Return the signature for people: ``(buyer: Party, price: int = 3) -> str``."""
         codecs = self._codecs_now()
-        parts = [
-            _parameter_text(parameter, annotation)
-            for parameter, annotation in zip(self.parameters, codecs.annotations, strict=True)
-        ]
+        parts: list[str] = []
+        before: Any = Parameter.POSITIONAL_OR_KEYWORD
+        for parameter, annotation in zip(self.parameters, codecs.annotations, strict=True):
+            parts.extend(_separator(before, parameter.kind))
+            parts.append(_parameter_text(parameter, annotation))
+            before = parameter.kind
+        parts.extend(_separator(before, Parameter.VAR_KEYWORD))
         arrow = "" if codecs.result is Parameter.empty else f" -> {people_text(codecs.result)}"
         return f"({', '.join(parts)}){arrow}"
 
@@ -300,6 +303,16 @@ def _elsewhere(error: UnserialisableMessage, place: str) -> UnserialisableMessag
     starts = [i for i in (error.path.find("."), error.path.find("[")) if i >= 0]
     rest = error.path[min(starts) :] if starts else ""
     return UnserialisableMessage(f"{place}{rest}", error.type_name, error.advice)
+
+
+def _separator(before: object, kind: object) -> list[str]:
+    """Return what stands between parameters of two kinds."""
+    if before is Parameter.POSITIONAL_ONLY and kind is not Parameter.POSITIONAL_ONLY:
+        slash = ["/"]
+    else:
+        slash = []
+    needs_star = before in _POSITIONAL and kind is Parameter.KEYWORD_ONLY
+    return [*slash, "*"] if needs_star else slash
 
 
 def _parameter_text(parameter: Parameter, annotation: object) -> str:

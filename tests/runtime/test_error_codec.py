@@ -1,25 +1,303 @@
-"""Errors survive the way to a peer and into the journal."""
+"""Errors survive the way to a peer and into the journal, without their stacks."""
 
-from runtime.error_codec import decode_error, encode_error, pack_error, unpack_error
-from runtime.errors import FlowException
+import sys
+import types
+from decimal import Decimal
+from importlib.machinery import ModuleSpec
+
+import pytest
+
+from runtime.codec import Packed, decode, encode, message, pack
+from runtime.error_codec import (
+    REBUILT_BUILTINS,
+    PackedError,
+    decode_error,
+    encode_error,
+    pack_error,
+    pack_outcome,
+    unpack_error,
+    unpack_outcome,
+)
+from runtime.errors import (
+    BadMessage,
+    Diverged,
+    FlowException,
+    FlowFailed,
+    FlowTimeout,
+    FlowUnwound,
+    SennitError,
+    UndecodableEvent,
+    UnexpectedFlowEnd,
+    UnserialisableMessage,
+)
+from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
+
+PEER = "O=Bank,L=London,C=GB"
+
+
+@message
+class Price:
+    amount: Decimal
 
 
 class TooExpensive(FlowException):
-    def __init__(self, price: int) -> None:
-        super().__init__(price)
+    def __init__(self, price: Price, limit: int = 3) -> None:
+        super().__init__(price, limit)
         self.price = price
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.price.amount} is more than {self.limit}"
 
 
-def test_a_flow_exception_crosses_with_its_class_and_fields() -> None:
-    arrived = unpack_error(pack_error(TooExpensive(7)), peer="O=Bank")
+class Worded(FlowException):
+    """Its args are not those of its constructor."""
 
-    assert isinstance(arrived, TooExpensive)
-    assert arrived.price == 7
-    assert arrived.peer == "O=Bank"
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
 
 
-def test_a_builtin_exception_is_kept_as_an_outcome() -> None:
-    arrived = decode_error(encode_error(ValueError("no", 3)))
+class Two(FlowException):
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("two")
 
-    assert type(arrived) is ValueError
-    assert arrived.args == ("no", 3)
+
+def test_a_flow_exception_crosses_with_its_class_args_and_attributes() -> None:
+    raised = TooExpensive(Price(Decimal("9.5")))
+    raised.extra = (1, [Price(Decimal(1))])  # type: ignore[attr-defined]
+
+    arrived = unpack_error(pack_error(raised), PEER, "0123abcd")
+
+    assert type(arrived) is TooExpensive
+    assert arrived.args == raised.args
+    assert vars(arrived).items() >= vars(raised).items()
+    assert str(arrived) == "9.5 is more than 3"
+    assert arrived.peer == PEER
+    assert arrived.original_class is None
+    assert arrived.__notes__ == [f"It was raised by the flow of {PEER} (error id 0123abcd)."]
+    assert arrived.__traceback__ is None
+
+
+def test_a_packed_error_survives_encoding() -> None:
+    packed = pack_error(TooExpensive(Price(Decimal(1))))
+
+    assert decode(encode(packed), PackedError) == packed
+
+
+def test_attributes_put_right_what_the_constructor_makes_of_the_args() -> None:
+    arrived = unpack_error(pack_error(Worded(7)))
+
+    assert type(arrived) is Worded
+    assert (arrived.code, str(arrived)) == (7, "code 7")
+    assert not hasattr(arrived, "__notes__")
+
+
+def test_a_class_that_is_not_known_here_becomes_a_flow_exception_that_names_it() -> None:
+    packed = PackedError("trade.NoSuch", "too late", [pack(1)], {"code": pack(7)})
+
+    arrived = unpack_error(packed, PEER)
+
+    assert type(arrived) is FlowException
+    assert arrived.args == ("too late",)
+    assert arrived.original_class == "trade.NoSuch"
+    assert arrived.code == 7  # type: ignore[attr-defined]
+
+
+def test_a_class_that_can_not_be_rebuilt_becomes_a_flow_exception_that_names_it() -> None:
+    arrived = unpack_error(pack_error(Two(1, 2)))
+
+    assert type(arrived) is FlowException
+    assert arrived.original_class == f"{__name__}.Two"
+    assert str(arrived) == "two"
+
+
+def test_a_peer_can_not_make_us_raise_anything_but_flow_exceptions() -> None:
+    for name in (
+        "SystemExit",
+        "ValueError",
+        "runtime.errors.Diverged",
+        "runtime.errors.FlowUnwound",
+    ):
+        arrived = unpack_error(PackedError(name, "m", []))
+
+        assert type(arrived) is FlowException
+        assert arrived.original_class == name
+
+
+def test_a_peer_can_not_set_what_is_ours_to_set() -> None:
+    hostile = {
+        "peer": pack("O=Somebody else"),
+        "original_class": pack("x"),
+        "error_id": pack("x"),
+        "__class__": pack(1),
+        "_private": pack(1),
+        "add_note": pack(1),
+        "with_traceback": pack(1),
+        "broken": Packed("list", b"\xc1"),
+        "unknown": Packed("no.Such", b"\x01"),
+    }
+
+    arrived = unpack_error(PackedError("runtime.errors.FlowException", "m", [], hostile), PEER)
+
+    assert vars(arrived).keys() == {"peer", "error_id", "__notes__"}
+    assert arrived.peer == PEER
+    assert arrived.error_id is None
+
+
+def test_what_can_not_be_encoded_is_left_out() -> None:
+    raised = FlowException("text", object())
+    raised.lock = object()  # type: ignore[attr-defined]
+    raised.code = 3  # type: ignore[attr-defined]
+
+    packed = pack_error(raised)
+    arrived = unpack_error(packed)
+
+    assert packed.args is None
+    assert packed.attributes == {"code": pack(3)}
+    assert arrived.original_class == "runtime.errors.FlowException"
+    assert arrived.code == 3  # type: ignore[attr-defined]
+
+
+def test_what_is_too_large_is_left_out() -> None:
+    large = FlowException("x" * ERROR_BYTES_MAX)
+    large.small = "kept"  # type: ignore[attr-defined]
+    large.blob = b"x" * ERROR_BYTES_MAX  # type: ignore[attr-defined]
+
+    packed = pack_error(large)
+
+    assert packed.args is None
+    assert packed.attributes == {"small": pack("kept")}
+    assert packed.message == "x" * ERROR_CHARACTERS_MAX + "..."
+    assert len(encode(packed)) < 2 * ERROR_BYTES_MAX
+
+
+def test_an_error_whose_text_fails_still_crosses() -> None:
+    class Mute(FlowException):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert pack_error(Mute()).message == "(its __str__ raised RuntimeError)"
+    assert type(unpack_error(pack_error(Mute()))) is Mute
+    assert pack_error(FlowException("\ud800")).message == "\\ud800"
+
+
+def test_a_rebuilt_error_must_be_of_its_class() -> None:
+    class Changing(FlowException):
+        def __new__(cls, *args: object) -> "Changing":
+            return FlowException("other")  # type: ignore[return-value]
+
+    arrived = unpack_error(PackedError(f"{__name__}.{Changing.__qualname__}", "m", []))
+
+    assert type(arrived) is FlowException
+    assert arrived.original_class == f"{__name__}.{Changing.__qualname__}"
+
+
+def test_an_error_of_a_script_is_known_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = types.ModuleType("__main__")
+    script.__spec__ = ModuleSpec("samples.hello", None)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    scripted = type("Late", (FlowException,), {"__module__": "__main__", "__qualname__": "Late"})
+    monkeypatch.setitem(FlowException.known, "__main__.Late", scripted)
+
+    packed = pack_error(scripted("x"))
+
+    assert packed.cls_name == "samples.hello.Late"
+    assert type(unpack_error(packed)) is scripted
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no", 3),
+        KeyError("k"),
+        ZeroDivisionError(),
+        FileNotFoundError(2, "No such file", "a.txt"),
+        ConnectionResetError(104, "reset"),
+        TimeoutError("late"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        Exception("plain"),
+        FlowTimeout("after 3 s"),
+        TooExpensive(Price(Decimal(1)), 4),
+        Diverged("1.2", "send", "receive", "a.py:3"),
+        UnexpectedFlowEnd(PEER, "failed", "0123"),
+        UnserialisableMessage("Offer.x", "object"),
+        SennitError("base"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_outcome_comes_back_as_what_it_was(error: Exception) -> None:
+    arrived = decode_error(encode_error(error, "0123abcd"))
+
+    assert type(arrived) is type(error)
+    assert arrived.args == error.args
+    assert str(arrived) == str(error)
+
+
+def test_the_outcome_of_a_peers_error_keeps_where_it_came_from() -> None:
+    first = unpack_error(PackedError("trade.NoSuch", "too late"), PEER)
+
+    again = unpack_outcome(pack_outcome(first, ""))
+
+    assert isinstance(again, FlowException)
+    assert (again.peer, again.original_class, str(again)) == (PEER, "trade.NoSuch", "too late")
+
+
+class AppError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (AppError("x"), f"{__name__}.AppError"),
+        (ValueError(object), "ValueError"),
+        (SystemExit(3), "SystemExit"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (FlowUnwound(), "runtime.errors.FlowUnwound"),
+        (StopIteration(3), "StopIteration"),
+        (ExceptionGroup("several", [ValueError()]), "ExceptionGroup"),
+    ],
+)
+def test_any_other_outcome_comes_back_as_flow_failed(error: BaseException, name: str) -> None:
+    arrived = unpack_outcome(pack_outcome(error, "0123abcd"))
+
+    assert isinstance(arrived, FlowFailed)
+    assert (arrived.error_id, arrived.original_class) == ("0123abcd", name)
+    assert arrived.message == str(error)
+
+
+def test_an_own_flow_exception_whose_class_has_changed_keeps_its_kind() -> None:
+    arrived = unpack_outcome(pack_outcome(Two(1, 2), "0123"))
+
+    assert type(arrived) is FlowException
+    assert arrived.original_class == f"{__name__}.Two"
+
+
+def test_the_rebuilt_builtins_are_exceptions_under_their_own_names() -> None:
+    for name, cls in REBUILT_BUILTINS.items():
+        assert cls.__name__ == name
+        assert cls.__module__ == "builtins"
+        assert issubclass(cls, Exception)
+
+
+def test_an_encoded_error_is_read_as_the_peers_or_as_our_own() -> None:
+    body = encode_error(ValueError("secret"))
+
+    ours = decode_error(body)
+    theirs = decode_error(body, peer=PEER, error_id="77")
+
+    assert type(ours) is ValueError
+    assert isinstance(theirs, FlowException)
+    assert (theirs.original_class, theirs.peer) == ("ValueError", PEER)
+    assert "error id 77" in theirs.__notes__[0]
+
+
+@pytest.mark.parametrize("body", [b"", b"\x91\xa1a", b"\x80", b"\xc1", encode(["a", 3])])
+def test_bytes_that_are_no_error(body: bytes) -> None:
+    arrived = decode_error(body, peer=PEER)
+
+    assert isinstance(arrived, BadMessage)
+    assert PEER in str(arrived)
+    with pytest.raises(UndecodableEvent):
+        decode_error(body)
