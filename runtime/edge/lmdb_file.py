@@ -10,19 +10,11 @@ A new database is made in the subdirectory ``new`` and renamed into place when i
 that an empty or half-made ``data.mdb`` is always a damage. Its file is as long as its map, with
 holes, so that a file that lost its end is always shorter than the pages that it counts: LMDB would
 not notice, and the process would die of SIGBUS when it reads beyond the end.
-
-What is read here of LMDB's format (0.9; native byte order; page 0 and 1 are the meta pages)::
-
-    page header  number u64 | pad u16 | flags u16 (8: meta) | lower u16 | upper u16
-    meta         magic u32 0xBEEFC0DE | version u32 1 | address u64 | map bytes u64
-                 | two trees of 48 bytes, the first begins with the page size u32
-                 | last page u64 | txn u64
 """
 
 import fcntl
 import os
 import shutil
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +22,8 @@ from typing import Final
 
 import lmdb
 
-from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_header, encode_number, torn
+from runtime.edge.lmdb_check import check_data_file
+from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_header, encode_number
 from runtime.errors import StoreUnusable
 
 FILE_MODE: Final = 0o600
@@ -39,12 +32,6 @@ DATABASES_MAX: Final = 128
 
 DATA_NAME: Final = "data.mdb"
 LOCK_NAME: Final = "store.lock"
-
-_META: Final = struct.Struct("=QHHHHIIQQI44x48xQQ")
-_META_FLAG: Final = 8
-_MAGIC: Final = 0xBEEFC0DE
-_VERSION: Final = 1
-_PAGE_BYTES: Final = frozenset(1 << bits for bits in range(9, 17))
 
 
 class DirectoryLock:
@@ -105,36 +92,6 @@ def stretch(directory: Path, map_bytes: int) -> None:
     path = directory / DATA_NAME
     if path.stat().st_size < map_bytes:
         os.truncate(path, map_bytes)
-
-
-def check_data_file(path: Path) -> None:
-    """Raise `StoreUnusable` if LMDB could not read ``path`` without harm."""
-    where = str(path)
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        page_bytes, *first = _read_meta(file.read(_META.size), page_number=0, where=where)
-        file.seek(page_bytes)
-        _, *second = _read_meta(file.read(_META.size), page_number=1, where=where)
-    page_last, _ = max(first, second, key=lambda meta: meta[1])
-    needed = (page_last + 1) * page_bytes
-    if size < needed:
-        raise torn(where, f"the file has {size} bytes, but its pages end at byte {needed}")
-
-
-def _read_meta(page: bytes, *, page_number: int, where: str) -> list[int]:
-    if len(page) < _META.size:
-        raise torn(where, f"the file ends inside page {page_number}")
-    number, _, flags, _, _, magic, version, _, _, page_bytes, page_last, txn = _META.unpack(page)
-    if magic != _MAGIC or not flags & _META_FLAG or number != page_number:
-        raise torn(where, f"page {page_number} is no meta page of LMDB")
-    if version != _VERSION:
-        raise StoreUnusable(
-            f"the store at {where} was written by another generation of LMDB (format {version}; "
-            f"this one reads {_VERSION}). Nothing was changed. Install the version that wrote it"
-        )
-    if page_bytes not in _PAGE_BYTES:
-        raise torn(where, f"page {page_number} gives an impossible page size of {page_bytes}")
-    return [page_bytes, page_last, txn]
 
 
 def _create(directory: Path, owner: str, map_bytes: int) -> None:
