@@ -36,7 +36,7 @@ from runtime.edge.lmdb_log import (
     torn,
 )
 from runtime.edge.lmdb_tree import Trees, unreadable
-from runtime.edge.lmdb_writer import CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
+from runtime.edge.lmdb_writer import Alarm, CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
 from runtime.errors import KeyPresentError, StoreError
 from runtime.limits import MIB
 from runtime.memtable import Generation, check_keys, merge, overlay
@@ -145,6 +145,11 @@ class LmdbStore:
         """How many transactions were committed since the store was opened."""
         return self._writer.statistics.commits
 
+    @property
+    def is_merging(self) -> bool:
+        """Whether the writer is busy moving a generation of rows into the trees."""
+        return self._writer.frozen is not None
+
     def get(self, space: Space, key: bytes) -> bytes | None:
         """Return the value as of all batches submitted so far."""
         name = space.name
@@ -190,12 +195,14 @@ class LmdbStore:
         is_own_thread = get_original("_thread", "get_ident")() == self._thread
         if is_own_thread and greenlet.getcurrent() is not self._hub:
             self._watcher.ref = True
-            while not self._writer.is_finished or self._waiting:
+            while not self._writer.is_finished or self._has_due_callback():
                 self._closer = Waiter(self._hub)
                 self._closer.get()
         self._writer.join()
-        self._watcher.stop()
-        self._watcher.close()
+        if is_own_thread:
+            self._drop_watcher()
+        else:
+            self._hub.loop.run_callback_threadsafe(self._drop_watcher)
         self._trees.close()
         self._lock.release()
 
@@ -226,27 +233,41 @@ class LmdbStore:
 
     def _hear(self) -> None:
         """Run what the writer's progress allows; called from the hub when the writer has news."""
-        writer = self._writer
-        waiting = self._waiting
         try:
-            while writer.alarms:
-                message = writer.alarms.popleft()
-                if self._on_alarm is not None:
-                    self._on_alarm(message)
-            while waiting and waiting[0][0] <= writer.durable:
-                _, on_durable = waiting.popleft()
+            while self._writer.alarms:
+                self._report(self._writer.alarms.popleft())
+            while self._has_due_callback():
+                _, on_durable = self._waiting.popleft()
                 try:
                     on_durable()
                 except Exception:
                     log.exception("a callback of the store failed")
         finally:
             # Something that unwinds the hub must not cost the others their call.
-            if waiting and waiting[0][0] <= writer.durable:
+            if self._has_due_callback():
                 self._watcher.send()
-            self._watcher.ref = bool(waiting) or self._is_closed
+            self._watcher.ref = bool(self._waiting) or self._is_closed
             if self._closer is not None:
                 closer, self._closer = self._closer, None
                 closer.switch(None)
+
+    def _has_due_callback(self) -> bool:
+        return bool(self._waiting) and self._waiting[0][0] <= self._writer.durable
+
+    def _report(self, alarm: Alarm) -> None:
+        if alarm.message is None:
+            log.warning("the store at %s can be written again", self._trees.where)
+        else:
+            log.error(alarm.message, exc_info=alarm.error)
+        if self._on_alarm is not None:
+            try:
+                self._on_alarm(alarm.message)
+            except Exception:
+                log.exception("the alarm callback of the store failed")
+
+    def _drop_watcher(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
 
 
 def _recover(trees: Trees, owner: str) -> tuple[Generation | None, Generation, int]:

@@ -12,7 +12,6 @@ What always holds:
 - A failed transaction left nothing behind; it is tried again, with back-off, for ever.
 """
 
-import logging
 import os
 import signal
 from _queue import SimpleQueue
@@ -37,8 +36,6 @@ RETRY_SECONDS_FIRST: Final = 0.05
 RETRY_SECONDS_MAX: Final = 5.0
 
 CRASH_VARIABLE: Final = "SENNIT_CRASH_AT_COMMIT"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +84,13 @@ class QueuedBatch(NamedTuple):
     rows: int
 
 
+class Alarm(NamedTuple):
+    """Trouble with the disk, or, without a message, its end."""
+
+    message: str | None
+    error: BaseException | None
+
+
 class Stop:
     """The last thing in the queue."""
 
@@ -110,7 +114,7 @@ class Writer:
         self.durable = durable
         self.frozen: Generation | None = None
         """Set by `merge_later`, on the hub; the writer clears it when the trees have all of it."""
-        self.alarms: deque[str | None] = deque()
+        self.alarms: deque[Alarm] = deque()
         self.is_finished = False
         self.statistics = StoreStatistics()
         self._trees = trees
@@ -140,9 +144,12 @@ class Writer:
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException:
-            log.critical("the store's writer has died of a bug", exc_info=True)
-            raise
+        except BaseException as error:  # nobody else would hear of it
+            self._tell(
+                f"the writer of the store at {self._trees.where} has died of a bug: {error!r}. "
+                "Nothing is written any more. Restart the node and report the bug",
+                error,
+            )
         finally:
             self.is_finished = True
             self._wake()
@@ -266,10 +273,7 @@ class Writer:
                 self._sleep(delay)
                 delay = min(2 * delay, RETRY_SECONDS_MAX)
         if self._alarm is not None:
-            log.warning("the store at %s can be written again", self._trees.where)
-            self._alarm = None
-            self.alarms.append(None)
-            self._wake()
+            self._tell(None, None)
 
     def _raise_alarm(self, error: Exception) -> None:
         message = (
@@ -277,10 +281,13 @@ class Writer:
             "wait and the write is tried again until it succeeds. Make room or mend the disk"
         )
         if message != self._alarm:
-            log.error(message, exc_info=error)
-            self._alarm = message
-            self.alarms.append(message)
-            self._wake()
+            self._tell(message, error)
+
+    def _tell(self, message: str | None, error: BaseException | None) -> None:
+        # The hub logs it: the locks of `logging` may be gevent's, which are not for this thread.
+        self._alarm = message
+        self.alarms.append(Alarm(message, error))
+        self._wake()
 
 
 _Item = QueuedBatch | Generation | Stop

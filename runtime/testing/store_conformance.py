@@ -33,6 +33,9 @@ class StoreHarness(Protocol):
     def wait(self, start: Callable[[Callable[[], None]], None]) -> None:
         """Call ``start`` with a function, run the loop, and return once that was called."""
 
+    def rest(self, store: Store) -> None:
+        """Run the loop until the store has no work of its own left, such as merging."""
+
 
 def put(space: Space, rows: dict[bytes, bytes | None]) -> Batch:
     """Return a batch of these writes to one space."""
@@ -225,7 +228,8 @@ class StoreConformance:
     def test_a_scan_does_not_see_later_writes(self, harness: StoreHarness, store: Store) -> None:
         rows = [(b"%04d" % number, b"old") for number in range(0, 3_000, 2)]
         self.submit(harness, store, put(FLOWS, dict(rows)))
-        self.settle(harness, store)
+        self.submit(harness, store, put(OTHER, {b"a": b"1"}))
+        harness.rest(store)
         scan = store.scan(FLOWS, b"", None)
         unstarted = store.scan(FLOWS, b"", None)
         seen = [next(scan)]
@@ -237,6 +241,7 @@ class StoreConformance:
             }
             store.submit(put(FLOWS, writes), _ignore)
         self.settle(harness, store)
+        harness.rest(store)
         seen += scan
 
         assert seen == rows
@@ -252,6 +257,34 @@ class StoreConformance:
             self.submit(harness, store, put(FLOWS, {b"%04d" % n: None}))
 
         assert len(rows_of(store, FLOWS)) == 950
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_scans_of_different_ages_each_see_their_own_moment(
+        self, harness: StoreHarness, store: Store, seed: int
+    ) -> None:
+        chance = random.Random(seed)
+        model: dict[bytes, bytes] = {}
+        open_scans: list[tuple[Iterator[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]] = []
+        for number in range(120):
+            writes: dict[bytes, bytes | None] = {}
+            for _ in range(chance.randrange(40)):
+                key = b"%03d" % chance.randrange(500)
+                writes[key] = None if chance.random() < 0.3 else b"%d" % number
+            store.submit(put(FLOWS, writes), _ignore)
+            for key, value in writes.items():
+                if value is None:
+                    model.pop(key, None)
+                else:
+                    model[key] = value
+            open_scans.append((store.scan(FLOWS, b"", None), sorted(model.items())))
+            chance.choice([self.settle, lambda _, store: harness.rest(store), _nothing])(
+                harness, store
+            )
+            scan, rest = open_scans[chance.randrange(len(open_scans))]
+            for _ in range(min(chance.randrange(200), len(rest))):
+                assert next(scan) == rest.pop(0)
+
+        assert [list(scan) for scan, _ in open_scans] == [rest for _, rest in open_scans]
 
     def test_rows_of_many_batches_are_neither_lost_nor_doubled(
         self, harness: StoreHarness, store: Store
@@ -394,6 +427,10 @@ class StoreConformance:
 
 
 def _ignore() -> None:
+    pass
+
+
+def _nothing(_harness: StoreHarness, _store: Store) -> None:
     pass
 
 

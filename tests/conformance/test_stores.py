@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import gevent
 import pytest
 from gevent.hub import Waiter
 
@@ -19,6 +20,10 @@ class GeventHarness:
         waiter: Waiter[None] = Waiter()
         start(lambda: waiter.switch(None))
         waiter.get()
+
+    def rest(self, store: Store) -> None:
+        while isinstance(store, LmdbStore) and store.is_merging:
+            gevent.sleep(0.001)
 
 
 class MemoryHarness(GeventHarness):
