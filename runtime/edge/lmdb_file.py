@@ -59,10 +59,11 @@ class DirectoryLock:
 
 def take_directory(directory: Path, owner: str, *, map_bytes: int) -> DirectoryLock:
     """Lock ``directory``, creating it and its database if need be; check the database file."""
-    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    lock = DirectoryLock(directory)
+    with unusable_on_os_error(directory):
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
     try:
-        with _unusable_on_os_error(directory):
+        with unusable_on_os_error(directory):
             if not (directory / DATA_NAME).exists():
                 _create(directory, owner, map_bytes)
             check_data_file(directory / DATA_NAME)
@@ -74,7 +75,7 @@ def take_directory(directory: Path, owner: str, *, map_bytes: int) -> DirectoryL
 
 def open_environment(directory: Path, *, map_bytes: int, sync: bool) -> lmdb.Environment:
     """Open the database, which must exist, with a map of at least ``map_bytes``."""
-    environment = lmdb.open(
+    return lmdb.open(
         os.fspath(directory),
         map_size=map_bytes,
         max_dbs=DATABASES_MAX,
@@ -83,8 +84,6 @@ def open_environment(directory: Path, *, map_bytes: int, sync: bool) -> lmdb.Env
         sync=sync,
         metasync=sync,
     )
-    stretch(directory, environment.info()["map_size"])
-    return environment
 
 
 def stretch(directory: Path, map_bytes: int) -> None:
@@ -124,7 +123,8 @@ def _sync_directory(directory: Path) -> None:
 
 
 @contextmanager
-def _unusable_on_os_error(directory: Path) -> Iterator[None]:
+def unusable_on_os_error(directory: Path) -> Iterator[None]:
+    """Translate what the operating system or LMDB has against the directory."""
     try:
         yield
     except (OSError, lmdb.Error) as error:

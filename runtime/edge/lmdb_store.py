@@ -98,6 +98,7 @@ class LmdbStore:
             self._trees = Trees(path, map_bytes=map_bytes_first, sync=sync)
             try:
                 older, self._active, self._submitted = _recover(self._trees, owner)
+                self._trees.accept()
             except BaseException:
                 self._trees.close()
                 raise

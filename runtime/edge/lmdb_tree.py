@@ -10,6 +10,7 @@ What always holds:
 - `get`, `scan` and `settle_scans` belong to the thread of the hub; the rest to the writer's.
 """
 
+import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Final
 import lmdb
 from gevent.monkey import get_original
 
-from runtime.edge.lmdb_file import open_environment, stretch
+from runtime.edge.lmdb_file import open_environment, stretch, unusable_on_os_error
 from runtime.edge.lmdb_log import LOGS, META, ROWS_PREFIX, foreign, torn
-from runtime.errors import StoreUnusable
+from runtime.errors import StoreError, StoreUnusable
+from runtime.limits import MIB
 
 # Most scans want a few rows; long ones are read in ever larger pieces.
 CHUNK_ROWS_FIRST: Final = 64
@@ -39,6 +41,7 @@ class Trees:
         self._sync = sync
         self._gate = get_original("_thread", "allocate_lock")()
         self._scans: weakref.WeakSet[TreeScan] = weakref.WeakSet()
+        self._is_closed = False
         self.map_bytes = map_bytes
         self._open()
 
@@ -50,7 +53,7 @@ class Trees:
             with self._gate, self.environment.begin(db=self.databases[space_name]) as txn:
                 return txn.get(key)
         except lmdb.Error as error:
-            raise unreadable(self.where, error) from error
+            raise self._unreadable(error) from error
 
     def scan(self, space_name: str, start: bytes, end: bytes | None) -> "TreeScan | None":
         """Return an iterator of chunks of ``start <= key < end``, or None if there is no tree."""
@@ -85,7 +88,7 @@ class Trees:
                     if len(rows) >= count or size >= CHUNK_BYTES_MAX:
                         return rows, True
         except lmdb.Error as error:
-            raise unreadable(self.where, error) from error
+            raise self._unreadable(error) from error
         return rows, False
 
     def ensure_space(self, space_name: str) -> None:
@@ -93,6 +96,11 @@ class Trees:
         if space_name not in self.databases:
             name = ROWS_PREFIX + space_name.encode()
             self.databases[space_name] = self.environment.open_db(name)
+
+    def accept(self) -> None:
+        """Make the file as long as the map, now that we know it is ours; before the first write."""
+        with unusable_on_os_error(self._directory):
+            stretch(self._directory, self.map_bytes)
 
     def grow(self) -> None:
         """Double the map. No transaction of the calling thread may be open."""
@@ -108,10 +116,24 @@ class Trees:
             self.environment.close()
             self._open()
 
+    def free_mib(self) -> int:
+        """Return how much room the file system has for us; 0 if it does not tell."""
+        try:
+            usage = os.statvfs(self._directory)
+        except OSError:
+            return 0
+        return usage.f_bavail * usage.f_frsize // MIB
+
     def close(self) -> None:
         """Let go of the files."""
         with self._gate:
+            self._is_closed = True
             self.environment.close()
+
+    def _unreadable(self, error: lmdb.Error) -> StoreError:
+        if self._is_closed:
+            return StoreError(f"the store at {self.where} is closed")
+        return unreadable(self.where, error)
 
     def _open(self) -> None:
         try:

@@ -14,6 +14,8 @@ What always holds:
 
 import os
 import signal
+import sys
+import threading
 from _queue import SimpleQueue
 from collections import deque
 from collections.abc import Callable
@@ -142,6 +144,9 @@ class Writer:
         self._running.acquire()
 
     def _run(self) -> None:
+        # As `threading.Thread` does, for debuggers and for coverage.
+        if (trace := threading.gettrace()) is not None:
+            sys.settrace(trace)
         try:
             self._work()
         except BaseException as error:  # nobody else would hear of it
@@ -276,9 +281,11 @@ class Writer:
             self._tell(None, None)
 
     def _raise_alarm(self, error: Exception) -> None:
+        # LMDB calls a write that a full disk cut short an input/output error: tell the room too.
+        trouble = f"{error}; {self._trees.free_mib()} MiB are free there"
         message = (
-            f"the store at {self._trees.where} can't be written: {error}. Nothing is lost: flows "
-            "wait and the write is tried again until it succeeds. Make room or mend the disk"
+            f"the store at {self._trees.where} can't be written: {trouble}. Nothing is lost: flows "
+            "wait, and the write is tried again until it succeeds. Make room or mend the disk"
         )
         if message != self._alarm:
             self._tell(message, error)

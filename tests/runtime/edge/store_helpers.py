@@ -1,0 +1,98 @@
+"""What the tests of the store on disk share."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import gevent
+import lmdb
+from gevent.hub import Waiter
+
+from runtime.edge.lmdb_store import LmdbStore
+from runtime.ports import Batch, Space
+
+FLOWS = Space("flows")
+JOURNAL = Space("journal", write_once=True)
+
+
+def ignore() -> None:
+    pass
+
+
+def rows(space: Space, writes: dict[bytes, bytes | None]) -> Batch:
+    return Batch({space: writes})
+
+
+def commit(store: LmdbStore, batch: Batch) -> None:
+    """Submit ``batch`` and wait until it is durable."""
+    waiter: Waiter[None] = Waiter()
+    store.submit(batch, lambda: waiter.switch(None))
+    waiter.get()
+
+
+def finish_merging(store: LmdbStore) -> None:
+    while store.is_merging:
+        gevent.sleep(0.001)
+
+
+def all_rows(store: LmdbStore, space: Space) -> dict[bytes, bytes]:
+    return dict(store.scan(space, b"", None))
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, in the directory of the project."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+
+
+class FailingEnvironment:
+    """An LMDB environment whose next write transactions fail, each with an error of ours."""
+
+    def __init__(self, environment: lmdb.Environment, *errors: Exception) -> None:
+        self._environment = environment
+        self.errors = list(errors)
+
+    def begin(
+        self, db: lmdb._Database | None = None, *, write: bool = False
+    ) -> "lmdb.Transaction[bytes] | FailingTxn":
+        txn = self._environment.begin(db=db, write=write)
+        return FailingTxn(txn, self.errors.pop(0)) if write and self.errors else txn
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._environment, name)
+
+
+class FailingTxn:
+    """A transaction that fails to commit."""
+
+    def __init__(self, txn: "lmdb.Transaction[bytes]", error: Exception) -> None:
+        self._txn = txn
+        self._error = error
+
+    def __enter__(self) -> "lmdb.Transaction[bytes]":
+        return self._txn
+
+    def __exit__(
+        self,
+        exception_class: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._txn.abort()
+        raise self._error
+
+
+def wait_for(condition: "list[object]", seconds: float = 30.0) -> None:
+    """Run the loop until the list has something in it."""
+    deadline = time.monotonic() + seconds
+    while not condition:
+        assert time.monotonic() < deadline, "it did not happen"
+        gevent.sleep(0.001)

@@ -1,0 +1,252 @@
+"""When the disk fails for a while the store keeps everything, says so, and goes on afterwards."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from runtime.edge.lmdb_file import open_environment, stretch
+from runtime.edge.lmdb_store import LmdbStore
+from runtime.errors import StoreUnusable
+from runtime.ports import Batch
+from tests.runtime.edge.store_helpers import (
+    FLOWS,
+    FailingEnvironment,
+    all_rows,
+    commit,
+    finish_merging,
+    ignore,
+    rows,
+    wait_for,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("only a privileged user can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fail_next_commits(store: LmdbStore, *errors: Exception) -> FailingEnvironment:
+    failing = FailingEnvironment(store._trees.environment, *errors)
+    store._trees.environment = failing  # type: ignore[assignment]
+    return failing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lmdb.DiskError("mdb_txn_commit", 28),
+        lmdb.Error("mdb_txn_commit", 5),
+        lmdb.MapResizedError("mdb_txn_begin"),
+        OSError(5, "Input/output error"),
+        MemoryError("no room"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_commit_that_fails_is_tried_again_and_told(
+    path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str | None] = []
+    with LmdbStore(path, owner="A", on_alarm=heard.append) as store:
+        fail_next_commits(store, error, error)
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+        in_time = list(heard)
+    with LmdbStore(path, owner="A") as store:
+        assert store.get(FLOWS, b"a") == b"1"
+
+    assert len(in_time) == 2
+    assert in_time[0] is not None
+    assert str(error) in in_time[0]
+    assert os.fspath(path) in in_time[0]
+    assert "Make room or mend the disk" in in_time[0]
+    assert in_time[1] is None
+    assert "can be written again" in caplog.text
+
+
+def test_batches_that_wait_for_the_disk_keep_their_order(path: Path) -> None:
+    called: list[int] = []
+    with LmdbStore(path, owner="A") as store:
+        fail_next_commits(store, *[lmdb.Error("mdb_txn_commit", 5)] * 3)
+        for number in range(20):
+            store.submit(
+                rows(FLOWS, {b"a": b"%d" % number}),
+                lambda number=number: called.append(number),  # type: ignore[misc]
+            )
+        seen_at_once = store.get(FLOWS, b"a")
+        commit(store, Batch())
+
+        assert seen_at_once == store.get(FLOWS, b"a") == b"19"
+        assert called == list(range(20))
+
+
+def test_a_failing_alarm_callback_harms_nobody(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_message: str | None) -> None:
+        raise LookupError("mine")
+
+    with LmdbStore(path, owner="A", on_alarm=fail) as store:
+        fail_next_commits(store, OSError(5, "Input/output error"))
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+
+        assert store.get(FLOWS, b"a") == b"1"
+    assert "the alarm callback of the store failed" in caplog.text
+
+
+def test_a_commit_that_fails_while_merging_is_repeated_whole(path: Path) -> None:
+    with LmdbStore(path, owner="A", merge_rows=1_000) as store:
+        commit(store, rows(FLOWS, {b"%04d" % n: b"v" for n in range(1_000)}))
+        fail_next_commits(store, *[lmdb.Error("mdb_txn_commit", 5)] * 2)
+        commit(store, rows(FLOWS, {b"%04d" % n: None for n in range(0, 1_000, 3)}))
+        finish_merging(store)
+        commit(store, rows(FLOWS, {b"z": b"1"}))
+        finish_merging(store)
+        expected = {b"%04d" % n: b"v" for n in range(1_000) if n % 3} | {b"z": b"1"}
+
+        assert all_rows(store, FLOWS) == expected
+    with LmdbStore(path, owner="A") as store:
+        assert all_rows(store, FLOWS) == expected
+
+
+def test_an_environment_that_lmdb_gave_up_is_opened_afresh(path: Path) -> None:
+    heard: list[str | None] = []
+    with LmdbStore(path, owner="A", merge_rows=100, on_alarm=heard.append) as store:
+        commit(store, rows(FLOWS, {b"%03d" % n: b"v" for n in range(300)}))
+        commit(store, rows(FLOWS, {b"x": b"1"}))
+        finish_merging(store)
+        scan = store.scan(FLOWS, b"", None)
+        begun = [next(scan)]
+        fail_next_commits(store, lmdb.PanicError("mdb_txn_begin"))
+        commit(store, rows(FLOWS, {b"y": b"1"}))
+        is_afresh = isinstance(store._trees.environment, lmdb.Environment)
+        rest = list(scan)
+
+        assert heard[-1] is None
+        assert is_afresh
+        assert len(begun + rest) == 301
+        assert len(all_rows(store, FLOWS)) == 302
+
+
+def test_an_environment_that_cannot_be_opened_afresh_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str | None] = []
+    failures = [lmdb.Error("mdb_env_open", 5), lmdb.Error("mdb_env_open", 24)]
+
+    def failing(directory: Path, *, map_bytes: int, sync: bool) -> lmdb.Environment:
+        if failures:
+            raise failures.pop()
+        return open_environment(directory, map_bytes=map_bytes, sync=sync)
+
+    with LmdbStore(path, owner="A", on_alarm=heard.append) as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+        monkeypatch.setattr("runtime.edge.lmdb_tree.open_environment", failing)
+        fail_next_commits(store, lmdb.PanicError("mdb_txn_begin"))
+        commit(store, rows(FLOWS, {b"b": b"1"}))
+
+        assert failures == []
+        assert heard[-1] is None
+        assert all_rows(store, FLOWS) == {b"a": b"1", b"b": b"1"}
+
+
+def test_a_map_that_cannot_grow_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str | None] = []
+    failures: list[Exception] = [OSError(27, "File too large")]
+
+    def failing(directory: Path, map_bytes: int) -> None:
+        if failures:
+            raise failures.pop()
+        stretch(directory, map_bytes)
+
+    with LmdbStore(path, owner="A", map_bytes_first=65_536, on_alarm=heard.append) as store:
+        monkeypatch.setattr("runtime.edge.lmdb_tree.stretch", failing)
+        commit(store, rows(FLOWS, {b"a": b"v" * 1_000_000}))
+
+        assert len(heard) == 2
+        assert "File too large" in str(heard[0])
+        assert store._trees.map_bytes > 1_000_000
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    heard: list[str | None] = []
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(1_400_000))
+    called: list[int] = []
+
+    def note(number: int) -> Callable[[], None]:
+        return lambda: called.append(number)
+
+    with LmdbStore(small_disk / "store", owner="A", on_alarm=heard.append) as store:
+        for number in range(80):
+            store.submit(rows(FLOWS, {b"%02d" % number: os.urandom(10_000)}), note(number))
+        wait_for(heard)  # type: ignore[arg-type]
+        durable_while_full = len(called)
+        filler.unlink()
+        commit(store, Batch())
+
+        assert heard[0] is not None
+        assert "0 MiB are free there" in heard[0]
+        assert heard[-1] is None
+        assert durable_while_full < 80
+        assert called == list(range(80))
+    with LmdbStore(small_disk / "store", owner="A") as store:
+        assert len(all_rows(store, FLOWS)) == 80
+
+
+def test_a_store_that_cannot_be_made_for_lack_of_room_is_refused(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(2 * 1024 * 1024 - 8 * 4096))
+
+    with pytest.raises(StoreUnusable, match="Check that the disk has room"):
+        LmdbStore(small_disk / "store", owner="A")
+
+
+def test_a_damaged_row_is_an_error_for_its_reader_only(path: Path) -> None:
+    with LmdbStore(path, owner="A", merge_rows=1) as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+        commit(store, rows(FLOWS, {b"b": b"1"}))
+        finish_merging(store)
+        real = store._trees.environment
+
+        class Unreadable(FailingEnvironment):
+            def begin(
+                self, db: lmdb._Database | None = None, *, write: bool = False
+            ) -> "lmdb.Transaction[bytes]":
+                raise lmdb.CorruptedError("mdb_cursor_get")
+
+        store._trees.environment = Unreadable(real)  # type: ignore[assignment]
+        with pytest.raises(StoreUnusable, match="torn"):
+            store.get(FLOWS, b"a")
+        with pytest.raises(StoreUnusable, match="torn"):
+            list(store.scan(FLOWS, b"", None))
+        store._trees.environment = real
+
+        assert store.get(FLOWS, b"a") == b"1"
+
+
+def test_submitting_goes_on_while_the_disk_fails(path: Path) -> None:
+    heard: list[str | None] = []
+    with LmdbStore(path, owner="A", on_alarm=heard.append) as store:
+        failing = fail_next_commits(store, *[lmdb.Error("mdb_txn_commit", 5)] * 4)
+        store.submit(rows(FLOWS, {b"a": b"1"}), ignore)
+        wait_for(heard)  # type: ignore[arg-type]
+        store.submit(rows(FLOWS, {b"b": b"1"}), ignore)
+
+        assert all_rows(store, FLOWS) == {b"a": b"1", b"b": b"1"}
+    assert failing.errors == []
