@@ -96,7 +96,7 @@ class SessionRow:
 
 @message(name="node.FlowResult")
 class FlowResult:
-    """What a flow returned, and how it reads for a person without the classes of the flow."""
+    """What a flow returned, and how it reads (shortened) without the classes of the flow."""
 
     value: Packed
     text: str

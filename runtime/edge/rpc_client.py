@@ -104,6 +104,7 @@ class _Pending:
     """A request without its last answer. Of the answers to a watch the newest is enough."""
 
     request: Request
+    body: bytes
     newest: Answer | SennitError | None = None
     has_news: gevent.event.Event = field(default_factory=gevent.event.Event)
 
@@ -251,7 +252,7 @@ class RpcClient:
         finally:
             del self._pending[number]
             if self._is_connected.is_set():
-                self._transmit(0, StopWatching(number))
+                self._transmit(0, encode(StopWatching(number)))
 
     def retry(self, flow_id: FlowId) -> None:
         """Run a held flow again."""
@@ -290,20 +291,19 @@ class RpcClient:
     def _send(self, request: Request) -> tuple[int, _Pending]:
         if self._socket.is_closed:
             raise MisuseError("this RpcClient is closed; make a new one")
-        self._last_number += 1
-        number = self._last_number
-        pending = self._pending[number] = _Pending(request)
-        if self._is_connected.is_set():
-            self._transmit(number, request)
-        elif _has_effect(request):
-            del self._pending[number]
+        is_connected = self._is_connected.is_set()
+        if _has_effect(request) and not is_connected:
             raise self._unreachable("the connection is lost")
-        return number, pending
+        pending = _Pending(request, encode(request))
+        self._last_number += 1
+        self._pending[self._last_number] = pending
+        if is_connected:
+            self._transmit(self._last_number, pending.body)
+        return self._last_number, pending
 
-    def _transmit(self, number: int, request: Request) -> None:
-        frames = [VERSION, number.to_bytes(NUMBER_BYTES, "big"), encode(request)]
+    def _transmit(self, number: int, body: bytes) -> None:
         try:
-            self._socket.send(frames)
+            self._socket.send([VERSION, number.to_bytes(NUMBER_BYTES, "big"), body])
         except zmq.Again:
             # The connection has just gone; once it is back, everything pending is sent again.
             return
@@ -328,7 +328,10 @@ class RpcClient:
 
     def _read(self) -> None:
         while True:
-            version, number_bytes, body = [frame.bytes for frame in self._socket.receive()]
+            frames = [frame.bytes for frame in self._socket.receive()]
+            if len(frames) != 3:
+                continue
+            version, number_bytes, body = frames
             pending = self._pending.get(int.from_bytes(number_bytes, "big"))
             if pending is None:
                 continue
@@ -362,7 +365,7 @@ class RpcClient:
         self._is_decided.set()
         for number, pending in self._pending.items():
             if not _has_effect(pending.request):
-                self._transmit(number, pending.request)
+                self._transmit(number, pending.body)
         if self._was_connected:
             self._on_link(True)
         self._was_connected = True

@@ -356,6 +356,8 @@ class RpcServer:
     # Watching
 
     def _watch(self, caller: _Caller, user: RpcUser, request: WatchFlow) -> None:
+        # A number used twice would leave the first watch without anybody to close it.
+        self._watches.forget(caller)
         of_client = self._watches.by_client.setdefault(caller.client, {})
         watch = _Watch()
 

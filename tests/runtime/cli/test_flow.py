@@ -8,7 +8,9 @@ from click.testing import CliRunner, Result
 
 from runtime.cli.main import cli
 from runtime.errors import FlowFailed
+from runtime.operations import FlowDetail
 from tests.runtime.cli.conftest import Demo, serve
+from tests.runtime.edge.fake_node import FakeFlow
 
 
 def sennit(*words: str, **environment: str) -> Result:
@@ -228,6 +230,42 @@ def test_watch_tells_when_the_node_is_gone_and_when_it_is_back(demo: Demo) -> No
         "the node is back",
     ]
     assert result.stdout.splitlines()[-1] == "completed after 1 s"
+
+
+def test_a_terminal_shows_why_the_flow_waits_and_what_to_do_about_a_held_one(demo: Demo) -> None:
+    flow_id = started(demo, "wait")
+    flow = next(iter(demo.node.by_id.values()))
+
+    def hold_and_end() -> None:
+        while not flow.watchers:
+            gevent.sleep(0.01)
+        gevent.sleep(0.1)
+        flow.status = "held"
+        flow.changed()
+        gevent.sleep(0.1)
+        demo.node.end(flow)
+
+    living = gevent.spawn(hold_and_end)
+    result = sennit("flow", "watch", demo.bank_a, flow_id, FORCE_COLOR="1", COLUMNS="150")
+    living.get()
+
+    assert "waits for a message of type Offer from O=Seller,L=London,C=GB, since" in result.stdout
+    assert f"When the cause is mended: sennit flow retry {flow_id}" in result.stdout
+
+
+def test_of_many_sessions_it_is_said_how_many_more_there_are(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow_id = started(demo, "wait")
+    whole = demo.node.detail
+
+    def with_many(flow: FakeFlow) -> FlowDetail:
+        detail = whole(flow)
+        return FlowDetail(row=detail.row, sessions=detail.sessions, sessions_total=1_001)
+
+    monkeypatch.setattr(demo.node, "detail", with_many)
+
+    assert "and 1000 more sessions" in sennit("flow", "show", demo.bank_a, flow_id).stdout
 
 
 # Result and intervention

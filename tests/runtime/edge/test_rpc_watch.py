@@ -1,7 +1,7 @@
 """RPC: watches, lost connections, bounds, and requests that make no sense."""
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import gevent
 import pytest
@@ -9,22 +9,26 @@ import zmq
 import zmq.green
 
 from runtime.codec import decode, encode
-from runtime.edge import rpc_server
+from runtime.edge import rpc_client, rpc_server
 from runtime.edge.rpc_client import RpcClient
 from runtime.edge.rpc_server import RpcServer
-from runtime.errors import (
-    MisuseError,
-)
-from runtime.operations import FlowDetail
+from runtime.errors import BadMessage, MisuseError, UnserialisableMessage
+from runtime.ids import FlowId
+from runtime.limits import MESSAGE_BYTES_MAX
+from runtime.operations import Arguments, FlowDetail
 from runtime.rpc_messages import (
     VERSION,
     Answer,
     BadRequest,
+    Done,
     Failure,
+    GetFlow,
     GetInfo,
     NodeBusy,
     NodeUnreachable,
+    RemoteError,
     RequestFailed,
+    WatchFlow,
     error_of,
 )
 from tests.runtime.edge.rpc_network import SECONDS, Network
@@ -267,3 +271,130 @@ def test_a_server_may_be_used_with_with(network: Network) -> None:
 
     with server:
         assert network.client("ann").info().commits == 42
+
+
+def test_a_number_that_is_used_twice_watches_once(network: Network) -> None:
+    context = zmq.green.Context()
+    socket = raw_socket(network, context)
+    flow_id = network.client("ann").start_flow("trade.wait")
+    watchers = network.node.by_id[flow_id].watchers
+
+    for _ in range(2):
+        socket.send_multipart([VERSION, bytes(8), encode(WatchFlow(flow_id))])
+        socket.recv_multipart()
+
+    assert len(watchers) == 1
+    socket.close(linger=0)
+    context.term()
+
+
+def test_a_client_that_does_not_read_loses_its_watches_and_the_node_goes_on(
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rpc_server, "QUEUED_ANSWERS_MAX", 1)
+    network.server.close()
+    network.server = network.serve()
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait", client_id="x" * 10_000)
+    watchers = network.node.by_id[flow_id].watchers
+    context = zmq.green.Context()
+    socket = raw_socket(network, context)
+    socket.send_multipart([VERSION, bytes(8), encode(WatchFlow(flow_id))])
+    socket.recv_multipart()
+
+    while watchers:
+        socket.send_multipart([VERSION, bytes(8), encode(GetFlow(flow_id))])
+
+    assert "does not read its answers and is dropped" in caplog.text
+    assert client.info().commits == 42
+    socket.close(linger=0)
+    context.term()
+
+
+def test_an_answer_that_is_too_large_to_send_fails_alone(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    network.node.end(network.node.by_id[flow_id], result="x" * (MESSAGE_BYTES_MAX - 10))
+
+    with pytest.raises(RequestFailed):
+        client.result(flow_id, SECONDS)
+
+    assert client.info().commits == 42
+
+
+def test_a_node_that_does_not_answer_in_time_is_unreachable(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_client, "ANSWER_SECONDS", 0.05)
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+    monkeypatch.setattr(network.node, "kill", lambda flow_id: gevent.sleep(SECONDS))
+
+    with pytest.raises(NodeUnreachable, match="the node has not answered in time"):
+        client.kill(flow_id)
+
+
+def test_a_request_that_can_not_be_encoded_is_refused_here(network: Network) -> None:
+    client = network.client("ann")
+
+    with pytest.raises(UnserialisableMessage):
+        client.start_flow("trade.wait", Arguments(["x" * MESSAGE_BYTES_MAX]))
+
+    assert client.info().commits == 42
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ([b"sennit-rpc-2", bytes(7) + b"\1", b"x"], RemoteError),
+        ([VERSION, bytes(7) + b"\1", b"\xff"], BadMessage),
+        ([VERSION, bytes(7) + b"\1", encode(Done())], BadMessage),
+    ],
+)
+@pytest.mark.parametrize("ask", [RpcClient.info, lambda client: next(client.watch(FlowId("1")))])
+def test_an_answer_that_makes_no_sense_is_an_error_of_that_request(
+    network: Network,
+    answer: list[bytes],
+    error: type[Exception],
+    ask: Callable[[RpcClient], object],
+) -> None:
+    with odd_server(network, answer), pytest.raises(error):
+        ask(network.client("ann"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[VERSION, bytes(7) + b"\1"], [VERSION, bytes(7) + b"\2", encode(Done())]],
+    ids=["cut short", "to another request"],
+)
+def test_what_is_no_answer_to_a_request_is_ignored(
+    network: Network, monkeypatch: pytest.MonkeyPatch, answer: list[bytes]
+) -> None:
+    monkeypatch.setattr(rpc_client, "ANSWER_SECONDS", 0.1)
+
+    with odd_server(network, answer), pytest.raises(NodeUnreachable):
+        network.client("ann").info()
+
+
+@contextmanager
+def odd_server(network: Network, answer: list[bytes]) -> Iterator[None]:
+    """Answer the first request, in place of the node, with ``answer``."""
+    network.server.close()
+    context = zmq.green.Context()
+    socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    socket.curve_server = True
+    socket.curve_secretkey = network.server_keys.secret_key
+    socket.curve_publickey = network.server_keys.public_key
+    socket.bind(network.endpoint)
+
+    def answer_once() -> None:
+        client, *_ = socket.recv_multipart()
+        socket.send_multipart([client, *answer])
+
+    answering = gevent.spawn(answer_once)
+    try:
+        yield
+    finally:
+        answering.kill()
+        socket.close(linger=0)
+        context.term()
