@@ -26,7 +26,7 @@ import dataclasses
 import enum
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
@@ -41,8 +41,8 @@ from runtime.decoding import (
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
 from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.message_class import class_named, message_class, message_enum, name_of
-from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, type_text
-from runtime.value_tree import describing_tree, plumbing_structs, typed_tree
+from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, open_fields, type_text
+from runtime.value_tree import describing_tree, is_same, plumbing_structs, typed_tree
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -135,7 +135,10 @@ def unpack(packed: Packed, expected: object) -> object:
 
     Raises `UnexpectedMessage` if it is of another type, `BadMessage` if it is of none.
     """
-    plan = _plans.get(expected) or _plan(expected)
+    try:
+        plan = _plans[expected]
+    except (KeyError, TypeError):
+        plan = _plan(expected)
     decoder = plan.by_kind.get(packed.type) or plan.learn(packed.type)
     try:
         return decoder(packed.body)
@@ -196,6 +199,8 @@ def fingerprint(body: bytes) -> bytes:
 
 
 def _plan(expected: object) -> Plan:
+    if not isinstance(expected, Hashable):
+        raise MisuseError(f"{expected!r} is no type; a list of offers is list[Offer]")
     plan = _plans[expected] = Plan(expected)
     return plan
 
@@ -230,11 +235,7 @@ def _body(value: object, path: str, keep_order: bool) -> bytes:
 
 
 def _body_carefully(value: object, path: str, keep_order: bool) -> bytes:
-    tree = typed_tree(value, path, keep_order=keep_order)
-    try:
-        return _encode_in_order(tree)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UnserialisableMessage(path, type_text(type(value)), str(error)) from error
+    return _encode_in_order(typed_tree(value, path, keep_order=keep_order))
 
 
 def _container_body(value: Any, keep_order: bool) -> bytes:
@@ -270,11 +271,9 @@ def _check_nothing_is_lost(value: object, body: bytes) -> None:
     """Refuse a message with a part of no declared type that would arrive as something else."""
     cls = type(value)
     arrived = typed_decoder(cls)(body)
-    if arrived == value:
-        return
-    for name in cast(msgspec.Struct, value).__struct_fields__:
+    for name in open_fields(cls):
         part = getattr(value, name)
-        if part != getattr(arrived, name):
+        if not is_same(part, getattr(arrived, name)):
             raise UnserialisableMessage(
                 f"{cls.__qualname__}.{name}",
                 type_text(type(part)),

@@ -10,7 +10,6 @@ import enum
 import inspect
 import sys
 import types
-from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING as DATACLASS_MISSING
 from dataclasses import Field as DataclassField
@@ -81,6 +80,8 @@ def message_enum(
     cls: type[enum.Enum], name: str | None, fallback: str | None, place: str
 ) -> type[enum.Enum]:
     """Register ``cls``; values that it does not know become the member named ``fallback``."""
+    if issubclass(cls, enum.Flag):
+        raise MisuseError(f"{cls.__qualname__} is a Flag; send a set of the members of an Enum")
     values = [member.value for member in cls]
     if not (all(type(v) is str for v in values) or all(type(v) is int for v in values)):
         raise MisuseError(
@@ -194,7 +195,7 @@ def _metaclass_for(bases: tuple[type, ...]) -> Callable[..., type]:
             wanted = meta
         elif not issubclass(wanted, meta):
             wanted = _combined_metas.setdefault(meta, type("MessageMeta", (_STRUCT_META, meta), {}))
-    assert issubclass(wanted, _STRUCT_META) or issubclass(wanted, ABCMeta)
+    assert issubclass(wanted, _STRUCT_META)
     return cast(Callable[..., type], wanted)
 
 

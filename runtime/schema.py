@@ -66,6 +66,13 @@ def is_open(annotation: object, path: str) -> bool:
     return _is_open(annotation, path, set())
 
 
+def open_fields(cls: type) -> list[str]:
+    """Return the names of the fields of a message class that are open."""
+    hints = hints_of(cls)
+    fields = cast(type[msgspec.Struct], cls).__struct_fields__
+    return [name for name in fields if is_open(hints[name], f"{cls.__qualname__}.{name}")]
+
+
 def members(annotation: object) -> tuple[object, ...]:
     """Return the alternatives of a union, or the annotation alone, without its wrappings."""
     annotation = _unwrapped(annotation)

@@ -260,8 +260,6 @@ def _scalar(member: Any, given: object) -> object:
 
 
 def _enum_member(cls: type[enum.Enum], given: object) -> enum.Enum:
-    if isinstance(given, cls):
-        return given
     for name, member in cls.__members__.items():
         if given in (name, member.value) or given == str(member.value):
             return member

@@ -190,6 +190,24 @@ def is_scalar(key: object) -> bool:
     return isinstance(key, str | int | float | bytes | None)
 
 
+def is_same(left: object, right: object) -> bool:
+    """Tell whether two values are equal and of the same types at every depth; NaN is itself."""
+    if type(left) is not type(right):
+        return False
+    match left, right:
+        case ((list() | tuple()), (list() | tuple())):
+            return len(left) == len(right) and all(map(is_same, left, right))
+        case dict(), dict():
+            return left.keys() == right.keys() and all(is_same(left[k], right[k]) for k in left)
+        case msgspec.Struct(), msgspec.Struct():
+            names = left.__struct_fields__
+            return all(is_same(getattr(left, name), getattr(right, name)) for name in names)
+        case float(), float():
+            return left == right or (left != left and right != right)
+        case _:
+            return left == right
+
+
 def full_name(cls: type) -> str:
     """Return module and qualified name for people."""
     return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")

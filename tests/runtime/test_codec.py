@@ -171,6 +171,7 @@ VALUES = [
     EVERYTHING,
     Loose({"a": [1, None, {"b": 2.5}]}, [b"x"]),
     [Offer("a"), Refusal("b"), Colour.RED],
+    [Loose({"a": 1})],
     (Decimal("1.5"), datetime.date(2024, 1, 1), UUID(int=1), [datetime.time(1)], (1, (2,))),
     [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)],
     {"x": (EVERYTHING, {2**80}), "y": Basket(BindingOffer("b"))},
@@ -500,6 +501,12 @@ def test_a_class_that_nobody_can_send_is_the_authors_mistake() -> None:
         unpack_any(Packed(wire_name(HoldsDataclass), b"\x80"))
 
 
+@pytest.mark.parametrize("expected", [[Offer], "Offer", 3, list[3], {}])  # type: ignore[valid-type]
+def test_what_is_no_type_can_not_be_received(expected: object) -> None:
+    with pytest.raises(MisuseError):
+        unpack(pack([1]), expected)
+
+
 def test_an_annotation_that_names_nothing_is_the_authors_mistake() -> None:
     @message
     class Lost:
@@ -507,6 +514,46 @@ def test_an_annotation_that_names_nothing_is_the_authors_mistake() -> None:
 
     with pytest.raises(MisuseError, match="NoSuchClass"):
         pack(Lost(1))
+
+
+def test_a_part_without_declared_type_may_hold_what_message_pack_has() -> None:
+    @message
+    class Mixed:
+        about: object
+        pair: tuple[Offer, object] = (Offer("p"), 1)
+        steps: collections.abc.Sequence[int] = ()
+        ratio: float = float("nan")
+
+    for about in (float("nan"), [1, {"a": None}], {"b": [b"x", 1.5]}):
+        value = Mixed(about, steps=(1, 2))
+        assert repr(unpack(pack(value), Mixed)) == repr(Mixed(about, steps=[1, 2]))
+    lossy: list[object] = [(1,), Decimal(1), Offer("a"), {"a": {1}}, Colour.RED, [True, (2,)]]
+    for part in lossy:
+        with pytest.raises(UnserialisableMessage, match=r"Mixed\.about"):
+            pack(Mixed(part))
+
+
+def test_bytes_like_fields_are_bytes_on_the_wire() -> None:
+    @message
+    class Blob:
+        data: bytearray
+        by_number: dict[int, int] = {}
+
+    assert unpack(pack(Blob(bytearray(b"x"), {2: 1, 1: 2})), Blob).data == b"x"
+
+
+def test_messages_in_messages_are_bounded_where_an_extension_is_inside() -> None:
+    tree: object = msgspec.msgpack.Ext(4, b"\x01" * 20)
+    for _ in range(150):
+        tree = {"$": wire_name(Nested), "inner": tree}
+
+    with pytest.raises(UnexpectedMessage):
+        unpack(Packed(wire_name(Nested), msgspec.msgpack.encode(tree)), Nested)
+
+
+@message
+class Nested:
+    inner: "Nested | int"
 
 
 def test_a_value_beyond_the_limit_is_refused_on_the_way_out() -> None:

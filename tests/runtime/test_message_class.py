@@ -33,6 +33,7 @@ class Asset:
     notes: dict[str, int] = dataclasses.field(default_factory=lambda: {"first": 1})
     rank: int = dataclasses.field(default=7)
     code: str = msgspec.field(default="x", name="c")
+    sign: str = dataclasses.field(default="+", repr=False)
 
     @property
     def double(self) -> int:
@@ -84,7 +85,7 @@ def test_the_constructor_is_known_to_the_type_checker_and_takes_names_or_positio
     assert_type(bond.rate, int)
     assert bond == Bond(name="gilt", amount=2, rate=4)
     with pytest.raises(TypeError):
-        Asset(1, 2, 3, 4, 5, 6, 7)  # type: ignore[call-arg, arg-type]
+        Asset(1, 2, 3, 4, 5, 6, 7, 8)  # type: ignore[call-arg, arg-type]
 
 
 def test_a_message_keeps_its_methods_properties_and_class_attributes() -> None:
@@ -125,6 +126,41 @@ def test_field_options_survive_in_base_and_subclass() -> None:
     assert tree["z"] == "w"
     assert (Asset("a").rank, Asset("a").code) == (7, "x")
     assert decode(encode(value), Bond) == value
+
+
+def test_fields_with_options_but_no_default_are_required() -> None:
+    @message
+    class First:
+        a: int = dataclasses.field(repr=False)
+        b: int = msgspec.field(name="bee")
+
+    @message
+    class Second(First):
+        c: int = msgspec.field(name="see")
+        d: int
+
+    assert msgspec.msgpack.decode(encode(Second(1, 2, 3, 4))) == {
+        "$": wire_name(Second),
+        "a": 1,
+        "bee": 2,
+        "see": 3,
+        "d": 4,
+    }
+    with pytest.raises(TypeError, match="Missing required argument 'c'"):
+        Second(1, 2, d=4)  # type: ignore[call-arg]
+
+
+def test_methods_may_refer_to_names_that_are_not_bound_yet() -> None:
+    @message
+    class Early:
+        x: int
+
+        def later(self) -> int:
+            return self.x + offset
+
+    offset = 2
+
+    assert Early(1).later() == 3
 
 
 def test_a_message_is_frozen_hashable_and_compared_by_value() -> None:
@@ -334,6 +370,14 @@ def test_an_enum_of_other_values_than_all_str_or_all_int_is_refused() -> None:
         class Mixed(enum.Enum):
             A = 1
             B = "b"
+
+
+def test_a_flag_is_refused() -> None:
+    with pytest.raises(MisuseError, match="is a Flag"):
+
+        @message
+        class Rights(enum.Flag):
+            READ = 1
 
 
 def test_a_fallback_must_be_a_member_and_the_only_rule() -> None:

@@ -6,7 +6,7 @@ import enum
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 
@@ -281,6 +281,12 @@ def test_parameters_without_annotation_take_json_or_text() -> None:
         ("text",),
         {"k": {"x": None}},
     )
+
+
+def test_an_example_of_a_type_that_can_be_anything_is_text() -> None:
+    for annotation in (Any, TypeVar("T")):
+        with pytest.raises(BadArguments, match="it is missing; for example it=text"):
+            arguments_for(annotation).from_text([])
 
 
 def test_an_example_of_a_deep_or_generic_type_is_cut_short() -> None:
