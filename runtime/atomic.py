@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class StoreTxn(Protocol):
@@ -35,20 +36,20 @@ class StoreTxn(Protocol):
         """Remove ``key``."""
 
 
-class AtomicFunction(Generic[P, R]):
+class AtomicFunction(Generic[P, R_co]):
     """A function marked `@atomic`; see there."""
 
-    def __init__(self, function: Callable[Concatenate[StoreTxn, P], R], name: str) -> None:
+    def __init__(self, function: Callable[Concatenate[StoreTxn, P], R_co], name: str) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.arguments = Arguments(function, skip=1)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run in the commit of the calling flow; raises `NotInFlow` outside of one."""
         current = driver(f"{self.name} (an atomic function; outside a flow use host.run_atomic)")
         bound = self.arguments.bind(args, kwargs)
-        return current.run_atomic(self, bound)  # type: ignore[arg-type, return-value]
+        return current.run_atomic(self, bound)  # type: ignore[return-value]
 
 
 def atomic(function: Callable[Concatenate[StoreTxn, P], R]) -> AtomicFunction[P, R]:

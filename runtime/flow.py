@@ -12,14 +12,15 @@ from runtime.signatures import Arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Flow(Generic[P, R]):
+class Flow(Generic[P, R_co]):
     """A function marked `@flow`; see there."""
 
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[P, R_co],
         *,
         name: str,
         version: int,
@@ -34,7 +35,7 @@ class Flow(Generic[P, R]):
         self.app = app
         self.arguments = Arguments(function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as an initiating sub-flow, inline, with a protocol and sessions of its own."""
         current = driver_or_none()
         if current is None:
@@ -43,7 +44,7 @@ class Flow(Generic[P, R]):
                 "or call it from another flow"
             )
         bound = self.arguments.bind(args, kwargs)
-        return current.run_subflow(self, bound)  # type: ignore[arg-type, return-value]
+        return current.run_subflow(self, bound)  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return f"<flow {self.name} version {self.version}>"

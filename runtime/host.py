@@ -181,13 +181,13 @@ class Host:
     def run_atomic(self, function: AtomicFunction[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an atomic function outside of a flow; waits until it is durable."""
         bound = function.arguments.bind(args, kwargs)
-        return self._running().run_atomic(function, bound)  # type: ignore[arg-type, return-value]
+        return self._running().run_atomic(function, bound)  # type: ignore[return-value]
 
     def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
         """Start a flow as the node itself; waits until its start is durable."""
         bound = flow.arguments.bind(args, kwargs)
         handle = self._running().start_flow(
-            flow,  # type: ignore[arg-type]
+            flow,
             bound,
             client_id=None,
             user="node",

@@ -14,6 +14,7 @@ from runtime.signatures import Arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Kind(Enum):
@@ -52,12 +53,12 @@ ONCE: Final = Retry(attempts=1)
 running_in_thread: Final[ContextVar[str | None]] = ContextVar("running_in_thread", default=None)
 
 
-class StepFunction(Generic[P, R]):
+class StepFunction(Generic[P, R_co]):
     """A function marked `@step`; see there."""
 
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[P, R_co],
         *,
         name: str,
         kind: Kind,
@@ -74,13 +75,13 @@ class StepFunction(Generic[P, R]):
         self.is_loose = is_loose
         self.arguments = Arguments(function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as a step of the calling flow; outside of a flow, just run."""
         current = driver_or_none()
         if current is None:
             return self.function(*args, **kwargs)
         bound = self.arguments.bind(args, kwargs)
-        return current.run_step(self, bound)  # type: ignore[arg-type, return-value]
+        return current.run_step(self, bound)  # type: ignore[return-value]
 
 
 @overload

@@ -55,9 +55,9 @@ class GeventLoop:
         """
         return GeventTimer(self._hub, self._clock, time_ms, callback)
 
-    def signal(self) -> Event:
+    def signal(self) -> "GeventSignal":
         """Return a new signal, not set."""
-        return Event()
+        return GeventSignal()
 
     def run_in_thread(self, function: Callable[[], object]) -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result.
@@ -72,6 +72,21 @@ class GeventLoop:
         if outcome.exception is not None:
             raise outcome.exception
         return outcome.value
+
+
+class GeventSignal:
+    """A `runtime.ports.Signal`."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def set(self) -> None:
+        """Let all waiters go on, now and later."""
+        self._event.set()
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Block the calling greenlet until set; False on time-out."""
+        return self._event.wait(timeout_seconds)
 
 
 class GeventTimer:

@@ -144,6 +144,12 @@ class Engine:
             flow, arguments, client_id=client_id, user=user, is_awaited=is_awaited
         )
 
+    def wait_durable(self) -> None:
+        """Block the calling greenlet until all that was written so far is durable."""
+        signal = self.loop.signal()
+        self.commits.after(signal.set)
+        signal.wait()
+
     # --- the turn -----------------------------------------------------------------------------
 
     def _turn(self) -> None:

@@ -113,6 +113,9 @@ class FlowRun:
         self.error: BaseException | None = None
         self.error_id: ErrorId | None = None
         self.hold_reason = ""
+        self.value: object = None
+        self.ended_ms: int | None = None
+        self.watchers: list[Callable[[], None]] = []
         self.wait: Wait | None = None
         self._reset()
 
@@ -198,12 +201,19 @@ class FlowRun:
         """Give the loop its turn; returns after `make_ready`. A deadline makes ready by itself."""
         self.wait = wait
         self.machine.move(Input.SUSPENDED)
+        if self.watchers and not wait.by_commit:
+            self.changed()
         if wait.until is not None:
             self.timer = self.manager.loop.call_at(wait.until, self.make_ready)
         _switch(self.manager.loop.hub)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def changed(self) -> None:
+        """Tell those who watch the flow."""
+        for watcher in list(self.watchers):
+            watcher()
 
     def unwind(self) -> None:
         """Take the greenlet down, wherever it stands; its ``finally`` blocks have no effect."""

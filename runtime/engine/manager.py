@@ -85,6 +85,7 @@ class FlowManager:
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: dict[FlowId, FlowRun] = {}
         self.is_stopping = False
+        self.is_draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
         self._announced_batch = 0
 
@@ -102,6 +103,8 @@ class FlowManager:
         """See `runtime.host.Runner`. Get-or-create if there is a client id."""
         if self.is_stopping:
             raise NodeStopped(f"this node is stopping; {flow.name} was not started")
+        if self.is_draining:
+            raise NodeStopped(f"this node is draining; {flow.name} was not started")
         if client_id is not None:
             known = self._of_client_id(client_key(user, client_id))
             if known is not None:
@@ -129,6 +132,8 @@ class FlowManager:
     def open_arrived(self, peer: PeerName, opened: Open, encoded: bytes) -> None:
         """Start the responder that an open message asks for, or refuse it."""
         registry = self.host.registry
+        if self.is_draining:
+            return
         responder = registry.responders.get(opened.flow)
         if responder is None:
             if opened.flow in registry.flows:
@@ -248,6 +253,7 @@ class FlowManager:
         """End a flow whose function returned."""
         self.counts["completed"] += 1
         run.tree.finish()
+        run.value = value
         self._end(run, Outcome(value=value), outcome, None, None)
 
     def failed(self, run: FlowRun, error: BaseException) -> None:
@@ -330,9 +336,15 @@ class FlowManager:
         run.machine.move(Input.ENDED)
         self.runs.pop(run.flow_id, None)
         self._remember(run)
-        commits.after(lambda: run.handle.resolve(end))
+        run.ended_ms = self.clock.now_ms()
+        run.wait = None
+        commits.after(lambda: self._announce_end(run, end))
         if self.host.end_callbacks:
             self.announce_commit()
+
+    def _announce_end(self, run: FlowRun, end: Outcome) -> None:
+        run.handle.resolve(end)
+        run.changed()
 
     def _remember(self, run: FlowRun) -> None:
         self.ended[run.flow_id] = run
@@ -362,6 +374,7 @@ class FlowManager:
         )
         self.commits.put(HELD, run.key, encode_row(held))
         run.machine.move(Input.HELD)
+        run.changed()
 
     def retry(self, flow_id: FlowId) -> bool:
         """Let a held flow run again from its journal; False if it is not held."""

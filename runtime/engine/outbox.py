@@ -162,6 +162,11 @@ class Outbox:
         session = self._sessions.get(sid)
         return 0 if session is None else session.size
 
+    def count(self, sid: SessionId) -> int:
+        """Return how many messages of a session the peer has not acknowledged."""
+        session = self._sessions.get(sid)
+        return 0 if session is None else len(session.entries)
+
     def when_room(self, sid: SessionId, callback: Callable[[], None] | None) -> None:
         """Call ``callback`` whenever the peer acknowledges something of the session."""
         session = self._sessions.get(sid)

@@ -1,0 +1,293 @@
+"""`Node`: one process's part in a network. Puts engine, store, transport, keys and RPC together.
+
+    with Node("nodes/bank-a") as node:
+        handle = node.start_flow(sell, buyer, "bond", 95, client_id="order-17")
+        print(handle.result())
+
+A node lives on the gevent hub of the thread that starts it, beside whatever else runs there, with
+or without monkey patching. Its only threads are the store's writer and gevent's pool.
+"""
+
+import importlib
+import logging
+import os
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Final, Self, TypeVar, cast
+
+from runtime.client_config import load_users
+from runtime.config import NodeConfig
+from runtime.edge.directory import NetworkDirectory
+from runtime.edge.gevent_loop import GeventLoop
+from runtime.edge.keystore import KeyStore, read_password
+from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.lmdb_writer import crash_point_from_environment
+from runtime.edge.node_identity import NodeIdentity
+from runtime.edge.rpc_server import RpcServer
+from runtime.edge.system_clock import SystemClock, SystemEntropy
+from runtime.edge.zmq_transport import ZmqTransport
+from runtime.engine.engine import Engine
+from runtime.errors import ConfigurationError, NodeStopped
+from runtime.flow import Flow, Responder
+from runtime.handle import FlowHandle
+from runtime.host import Host
+from runtime.ids import FlowId, PeerName
+from runtime.node_operations import EngineOperations
+from runtime.party import Party
+from runtime.ports import Signal
+
+R = TypeVar("R")
+
+log = logging.getLogger("sennit.node")
+
+LOCAL_USER: Final = "local"
+"""Who starts the flows of the embedding program; client ids are scoped to the user."""
+
+
+class Node:
+    """A node, made from its directory or its configuration; see the module."""
+
+    def __init__(
+        self,
+        config: NodeConfig | Path | str,
+        *,
+        apps: "tuple[ModuleType | Flow[..., object] | Responder, ...]" = (),
+        sync: bool = True,
+    ) -> None:
+        """Prepare a node; nothing is opened before `start`.
+
+        Args:
+            config: Its configuration, or the directory that holds ``node.toml``.
+            apps: Modules, flows and responders on top of the configured apps.
+            sync: False makes commits without fsync: a power cut loses what was reported durable.
+        """
+        if not __debug__:
+            raise ConfigurationError(
+                "python -O", "asserts are off, and they guard the journal", "Run without -O"
+            )
+        self.config = config if isinstance(config, NodeConfig) else NodeConfig.load(config)
+        self._apps = apps
+        self._sync = sync
+        self._engine: Engine | None = None
+        self._store: LmdbStore | None = None
+        self._rpc: RpcServer | None = None
+        self._transport: ZmqTransport | None = None
+        self._operations: EngineOperations | None = None
+        self._stop_asked: Signal | None = None
+        self.rpc_address = ""
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open everything, recover the flows, listen. Raises `ConfigurationError`, `StoreError`."""
+        if self._engine is not None:
+            raise NodeStopped(f"{self.config.name} is running already")
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        config = self.config
+        clock = SystemClock()
+        loop = GeventLoop(clock)
+        self._stop_asked = loop.signal()
+        password = read_password(config.key_password_file, os.environ)
+        keystore = KeyStore.open(config.keys_directory, password)
+        directory = NetworkDirectory(config.network_directory, clock)
+        identity = NodeIdentity.load(
+            config.certificates_directory,
+            keystore,
+            name=config.name,
+            root=directory.root,
+            at=datetime.now(UTC),
+        )
+        host = Host(
+            me=identity.party,
+            clock=clock,
+            loop=loop,
+            directory=directory,
+            signer=identity,
+            data_directory=config.directory,
+            notary_role=config.notary,
+        )
+        self._install(host)
+        self._store = LmdbStore(
+            config.store_directory,
+            owner=config.name,
+            sync=self._sync,
+            crash_point=crash_point_from_environment(),
+        )
+        self._transport = ZmqTransport(
+            me=PeerName(config.name),
+            bind=config.p2p_address,
+            public_key=keystore.curve.public_key,
+            secret_key=keystore.curve.secret_key,
+            peers=directory,
+        )
+        self._engine = Engine(
+            host=host,
+            store=self._store,
+            transport=self._transport,
+            loop=loop,
+            clock=clock,
+            entropy=SystemEntropy(),
+            hold_unexpected=config.hold_unexpected,
+        )
+        self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
+        recovered = self._engine.start()
+        self._rpc = RpcServer(
+            self._operations,
+            address=config.rpc_address,
+            keys=keystore.curve,
+            users=load_users(config.users_file),
+        )
+        self.rpc_address = self._rpc.start()
+        self._operations.rpc_address = self.rpc_address
+        log.info("node started", extra={"node": config.name, "flows_recovered": recovered})
+
+    def _install(self, host: Host) -> None:
+        for name in self.config.apps:
+            module = _imported(name, self.config)
+            host.register(module)
+            host.app_versions[name.partition(".")[0]] = _version_of(name)
+            install = getattr(module, "install", None)
+            if callable(install):
+                install(host)
+        host.register(*self._apps)
+        for app in self._apps:
+            install = getattr(app, "install", None) if isinstance(app, ModuleType) else None
+            if callable(install):
+                install(host)
+
+    def stop(self) -> None:
+        """Stop in good order; flows go on at the next start. Idempotent; waits for the disk."""
+        self._ask_to_stop()
+        if self._rpc is not None:
+            self._rpc.close()
+        if self._engine is not None:
+            self._engine.stop()
+        elif self._transport is not None:
+            self._transport.close()
+        if self._store is not None:
+            self._store.close()
+        self._rpc = self._engine = self._store = self._transport = self._operations = None
+
+    def wait_until_asked_to_stop(self) -> None:
+        """Block the calling greenlet until somebody asks, over RPC or by `ask_to_stop`."""
+        if self._stop_asked is not None:
+            self._stop_asked.wait()
+
+    def ask_to_stop(self) -> None:
+        """Let `wait_until_asked_to_stop` return; safe from a signal handler of gevent."""
+        self._ask_to_stop()
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked is not None:
+            self._stop_asked.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- use ----------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Host:
+        """The node's services."""
+        return self._running().host
+
+    @property
+    def me(self) -> Party:
+        """The node's legal identity."""
+        return self.host.me
+
+    @property
+    def operations(self) -> EngineOperations:
+        """What operators can ask of the node."""
+        self._running()
+        assert self._operations is not None
+        return self._operations
+
+    @property
+    def commits(self) -> int:
+        """How many commits the store has made since the start."""
+        return self._running().commits.commits
+
+    def party(self, name: str) -> Party:
+        """Return a party of the network by its legal name, or by its organisation if unique."""
+        return self.operations.party(name)
+
+    def start_flow(
+        self,
+        flow: Flow[..., R],
+        *args: object,
+        client_id: str | None = None,
+        user: str = LOCAL_USER,
+        **kwargs: object,
+    ) -> FlowHandle[R]:
+        """Start a flow; returns once its start is durable, blocking only the calling greenlet.
+
+        The same user and client id give the same flow, also after a restart; the arguments of a
+        repeat are ignored. Raises TypeError if the arguments don't fit the flow.
+        """
+        bound = flow.arguments.bind(args, kwargs)
+        handle = self._running().start_flow(
+            flow, bound, client_id=client_id, user=user, is_awaited=True
+        )
+        return cast(FlowHandle[R], handle)
+
+    def start_flows(
+        self, flow: Flow[..., R], arguments: "list[tuple[object, ...]]", *, user: str = LOCAL_USER
+    ) -> list[FlowHandle[R]]:
+        """Start many flows in one commit; returns once all their starts are durable."""
+        engine = self._running()
+        bound = [flow.arguments.bind(args, {}) for args in arguments]
+        handles = [
+            engine.start_flow(flow, args, client_id=None, user=user, is_awaited=False)
+            for args in bound
+        ]
+        engine.wait_durable()
+        return cast(list[FlowHandle[R]], handles)
+
+    def handle(self, flow_id: str) -> FlowHandle[object]:
+        """Return a handle on a flow that runs, ended lately, or left a result."""
+        return self._running().manager.handle(FlowId(flow_id))
+
+    def forget(self, client_id: str, *, user: str = LOCAL_USER) -> bool:
+        """Drop the result kept for a client id; False if there is none, or the flow still runs."""
+        return self._running().manager.forget(user, client_id)
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise NodeStopped(f"{self.config.name} is not running; use `with Node(...)` or start()")
+        return self._engine
+
+
+def _imported(name: str, config: NodeConfig) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(
+            str(config.directory / "node.toml"),
+            f"app {name!r} can't be imported: {error}",
+            "Install it, or start the node from the directory that has it",
+        ) from error
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name.partition(".")[0])
+    except PackageNotFoundError:
+        return ""
