@@ -169,7 +169,10 @@ class Engine:
         self.commits.submit()
         self.commits.is_scheduled = False
         if ready:
-            self.commits.schedule()
+            # A timer that is due, not call_soon: gevent looks at sockets and timers between two of
+            # the former, but not between two callbacks.
+            self.commits.is_scheduled = True
+            self.loop.call_at(0, self._turn)
 
     def _transmit(self, peer: PeerName, envelopes: list[bytes]) -> None:
         """Hand envelopes to the link, or to ourselves."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 from runtime.codec import Packed, fingerprint
 from runtime.core.derive import derive, session_id
@@ -222,6 +222,8 @@ class FlowRun:
             self.timer.cancel()
         if taken_down is not None and not taken_down.dead:
             taken_down.driver = Unwinding()  # type: ignore[assignment]
+            # When it is dead, control goes to its parent: that must be us, wherever we run.
+            taken_down.parent = getcurrent()
             taken_down.throw(FlowUnwound("the flow is being taken down"))
         self._reset()
 
