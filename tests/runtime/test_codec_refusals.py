@@ -5,7 +5,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, NewType
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import pytest
@@ -21,6 +21,7 @@ from runtime.codec import (
 )
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
 from runtime.limits import MESSAGE_BYTES_MAX
+
 
 @message
 class Colour(enum.Enum):
