@@ -7,6 +7,7 @@ LedgerError (FlowException)
 │   ├── DuplicateState                 a state twice among inputs or references, or in both
 │   ├── NotaryMissing                  inputs, references or a time window need one
 │   ├── NotaryMismatch                 a state that another notary watches over
+│   ├── NotaryUnknown                  a notary that is none of the network's
 │   ├── EncumbranceBroken              of an input that came alone, or outputs that form no cycle
 │   ├── ConstraintUnknown              a contract constraint that this version can't check
 │   ├── StateTypeUnknown   ContractUnknown   AttachmentMissing
@@ -18,6 +19,7 @@ LedgerError (FlowException)
 ├── ResolutionFailed               a peer can't, or must not be made to, serve a history
 │   └── TransactionUnknown   AttachmentUnknown   NotOffered   HistoryTooLarge
 ├── ProposalRejected               a signer won't sign
+├── SessionMissing                 a participant or signer is unknown, or has no session
 ├── StatesNotAvailable             locked by another flow, or consumed
 │   └── InsufficientBalance
 ├── QueryInvalid                   a vault query that makes no sense, or would return too much
@@ -71,6 +73,10 @@ class NotaryMissing(TransactionVerificationError):
 
 class NotaryMismatch(TransactionVerificationError):
     """A state is watched over by another notary than the transaction's."""
+
+
+class NotaryUnknown(TransactionVerificationError):
+    """A transaction's notary is not one of the network's."""
 
 
 class EncumbranceBroken(TransactionVerificationError):
@@ -144,6 +150,10 @@ class HistoryTooLarge(ResolutionFailed):
 
 class ProposalRejected(LedgerError):
     """A signer refuses to sign what was proposed."""
+
+
+class SessionMissing(LedgerError):
+    """A participant or signer can't be told: no session with it, or nobody knows who it is."""
 
 
 class StatesNotAvailable(LedgerError):

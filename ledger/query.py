@@ -37,6 +37,7 @@ COLUMNS: Final = frozenset(
         "recorded_ms",
         "consumed_ms",
         "lock",
+        "is_owned",
         "owner",
         "quantity",
         "product",
@@ -272,6 +273,7 @@ NOTARY: Final = Column("notary")
 RECORDED_MS: Final = Column("recorded_ms")
 CONSUMED_MS: Final = Column("consumed_ms")
 LOCK: Final = Column("lock")
+IS_OWNED: Final = Column("is_owned")
 OWNER: Final = Column("owner")
 QUANTITY: Final = Column("quantity")
 PRODUCT: Final = Column("product")

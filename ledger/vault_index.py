@@ -240,6 +240,7 @@ def _record(ref: StateRef, row: VaultRow, lock: str | None) -> Record:
         "notary": row.state.notary.name,
         "is_consumed": row.status == CONSUMED,
         "is_relevant": row.is_relevant,
+        "is_owned": row.is_owned,
         "recorded_ms": row.recorded_ms,
         "consumed_ms": row.consumed_ms,
         "lock": lock,

@@ -73,6 +73,7 @@ states: Final = Table(
     Column("notary", String, nullable=False),
     Column("is_consumed", Boolean, nullable=False),
     Column("is_relevant", Boolean, nullable=False),
+    Column("is_owned", Boolean, nullable=False),
     Column("recorded_ms", BigInteger, nullable=False, index=True),
     Column("consumed_ms", BigInteger),
     Column("lock", String, index=True),

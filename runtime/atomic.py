@@ -35,6 +35,9 @@ class StoreTxn(Protocol):
     def delete(self, space: Space, key: bytes) -> None:
         """Remove ``key``."""
 
+    def on_durable(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` from the loop once the writes are durable; not if they are discarded."""
+
 
 class AtomicFunction(Generic[P, R_co]):
     """A function marked `@atomic`; see there."""

@@ -44,8 +44,8 @@ def lock_coins(
     return chosen
 
 
-def release(rows: Rows, flow_id: FlowId, refs: Sequence[StateRef] | None = None) -> None:
-    """Let go of those of ``refs`` that the flow holds, of all without ``refs``."""
+def release(rows: Rows, flow_id: FlowId, refs: Sequence[StateRef] | None = None) -> bool:
+    """Let go of those of ``refs`` that the flow holds, of all without ``refs``; False: of none."""
     held = locked_by(rows, flow_id)
     freed = held if refs is None else [ref for ref in held if ref in set(refs)]
     for ref in freed:
@@ -54,6 +54,7 @@ def release(rows: Rows, flow_id: FlowId, refs: Sequence[StateRef] | None = None)
         if row is not None and row.status == UNCONSUMED:
             add_coin(rows, ref, row)
     append(rows, LogEntry(released=tuple(freed), flow_id=flow_id))
+    return bool(freed)
 
 
 def forget(rows: Rows, ref: StateRef) -> None:

@@ -63,9 +63,16 @@ def verified_transaction(rows: ReadRows, tx_id: SecureHash) -> SignedTransaction
 
 
 def add_unverified(rows: Rows, signed: SignedTransaction) -> None:
-    """Keep a transaction of a history until it is checked; one that is known stays as it is."""
-    if transaction_row(rows, signed.id) is None:
+    """Keep a transaction of a history until it is checked.
+
+    The caller has verified all its signatures, so that a row never lacks one that an honest peer
+    would bring later. One that waits for its notary gets the signature; others stay as they are.
+    """
+    row = transaction_row(rows, signed.id)
+    if row is None:
         _put(rows, UNVERIFIED, signed)
+    elif row.status == UNNOTARISED:
+        _put(rows, UNNOTARISED, row.signed.with_signatures(*signed.signatures))
 
 
 def add_unnotarised(
@@ -80,13 +87,12 @@ def add_unnotarised(
 
 
 def add_verified(rows: Rows, signed: SignedTransaction) -> None:
-    """Keep a transaction with all its signatures, and what it consumes; the same again is none."""
-    known = verified_transaction(rows, signed.id)
-    if known is not None:
-        merged = known.with_signatures(*signed.signatures)
-        if merged == known:
-            return
-        signed = merged
+    """Keep a transaction with all its signatures, and what it consumes; again is no error.
+
+    The first one stays, so that whoever reads it twice reads the same.
+    """
+    if verified_transaction(rows, signed.id) is not None:
+        return
     _put(rows, VERIFIED, signed)
     rows.delete(UNNOTARISED_TRANSACTIONS, signed.id.digest)
     for ref in signed.transaction.inputs:
@@ -107,6 +113,12 @@ def unnotarised_transactions(rows: ReadRows) -> Iterator[tuple[SecureHash, Unnot
     """Yield those whose notary signature never came, for recovery."""
     for key, body in rows.scan(UNNOTARISED_TRANSACTIONS, b"", None):
         yield SecureHash(key), decode(body, Unnotarised)
+
+
+def unnotarised_of(rows: ReadRows, tx_id: SecureHash) -> Unnotarised | None:
+    """Return what is known about a transaction that waits for its notary."""
+    body = rows.get(UNNOTARISED_TRANSACTIONS, tx_id.digest)
+    return None if body is None else decode(body, Unnotarised)
 
 
 def spender_of(rows: ReadRows, ref: StateRef) -> SecureHash | None:

@@ -1,6 +1,6 @@
 """The view that an atomic function has of the store: its own writes over everything written."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from runtime.engine.commits import Commits, overlaid
 from runtime.host import Host
@@ -14,6 +14,7 @@ class OpenTxn:
         self._commits = commits
         self._host = host
         self._writes: dict[Space, dict[bytes, bytes | None]] = {}
+        self._callbacks: list[Callable[[], None]] = []
 
     @property
     def host(self) -> Host:
@@ -46,6 +47,10 @@ class OpenTxn:
         """See `runtime.atomic.StoreTxn`."""
         self._writes.setdefault(space, {})[key] = None
 
+    def on_durable(self, callback: Callable[[], None]) -> None:
+        """See `runtime.atomic.StoreTxn`."""
+        self._callbacks.append(callback)
+
     def apply(self) -> None:
         """Move the writes into the open batch."""
         for space, rows in self._writes.items():
@@ -54,5 +59,7 @@ class OpenTxn:
                     self._commits.delete(space, key)
                 else:
                     self._commits.put(space, key, value)
+        for callback in self._callbacks:
+            self._commits.after(callback)
         if self._writes:
             self._commits.wake()

@@ -1,0 +1,133 @@
+"""Transactions into and out of this node's store, for flows: each write joins the flow's commit."""
+
+from collections.abc import Iterable
+
+from ledger.errors import TransactionUnknown
+from ledger.hashing import SecureHash
+from ledger.ledger_transaction import LedgerTransaction
+from ledger.states import StateRef, TransactionState
+from ledger.stores.attachments import add_attachment, attachment
+from ledger.stores.checking import check_transaction, state_at
+from ledger.stores.checking import resolve as resolve_from
+from ledger.stores.recording import StatesToRecord, record
+from ledger.stores.transactions import (
+    UNNOTARISED,
+    Unnotarised,
+    add_unnotarised,
+    remove_unnotarised,
+    transaction_row,
+    unnotarised_of,
+    verified_transaction,
+)
+from ledger.transactions import SignedTransaction
+from ledger.vault import announce
+from runtime.atomic import StoreTxn, atomic
+from runtime.codec import message
+from runtime.context import service
+from runtime.host import Host
+from runtime.keys import PublicKey
+from runtime.party import Party
+from runtime.step import step
+
+
+def verify_transaction(
+    signed: SignedTransaction, allowed_missing: Iterable[PublicKey] = ()
+) -> LedgerTransaction:
+    """Return the transaction, resolved, if all of it is right but for the allowed signatures.
+
+    All that it refers to must have been resolved before.
+    """
+    _verify(signed, tuple(allowed_missing))
+    return resolved(signed)
+
+
+def resolved(signed: SignedTransaction) -> LedgerTransaction:
+    """Return a transaction that was verified, with all that it refers to."""
+    return resolve_from(service(Host), signed.transaction)
+
+
+def record_transaction(
+    signed: SignedTransaction, states: StatesToRecord = StatesToRecord.ONLY_RELEVANT
+) -> None:
+    """Keep a verified transaction for good, in this flow's commit; again is no error.
+
+    The vault reflects it when this returns.
+    """
+    _record(signed, states)
+
+
+def stored_transaction(tx_id: SecureHash) -> SignedTransaction:
+    """Return a transaction that was verified here; raises `TransactionUnknown`."""
+    # Once verified, it never changes, so a replay reads the same.
+    signed = verified_transaction(service(Host), tx_id)
+    if signed is None:
+        raise TransactionUnknown(f"transaction {tx_id} is not in the store, or not verified")
+    return signed
+
+
+def stored_state(ref: StateRef) -> TransactionState:
+    """Return an output of a transaction that was verified here."""
+    return state_at(service(Host), ref)
+
+
+def attachment_content(name: SecureHash) -> bytes:
+    """Return the bytes of an attachment; raises `AttachmentUnknown`."""
+    return attachment(service(Host), name).content
+
+
+@message(name="ledger.Waiting")
+class Waiting:
+    """A transaction that waits for its notary, and what is known about its initiator."""
+
+    signed: SignedTransaction
+    about: Unnotarised
+
+
+@atomic
+def record_unnotarised(txn: StoreTxn, signed: SignedTransaction, initiator: Party) -> None:
+    """Keep a transaction that lacks nothing but the notary's signature."""
+    add_unnotarised(txn, signed, initiator=initiator, now_ms=txn.host.clock.now_ms())
+
+
+@atomic
+def forget_unnotarised(txn: StoreTxn, tx_id: SecureHash) -> bool:
+    """Forget a transaction that the notary has refused; False if there was none to forget."""
+    return remove_unnotarised(txn, tx_id)
+
+
+@atomic
+def waiting_transaction(txn: StoreTxn, tx_id: SecureHash) -> Waiting | None:
+    """Return the transaction if it waits for its notary."""
+    row, about = transaction_row(txn, tx_id), unnotarised_of(txn, tx_id)
+    if row is None or about is None or row.status != UNNOTARISED:
+        return None
+    return Waiting(row.signed, about)
+
+
+@atomic
+def import_attachment(txn: StoreTxn, content: bytes) -> SecureHash:
+    """Keep an attachment and return its name, by which transactions refer to it."""
+    return add_attachment(txn, content)
+
+
+@step(kind="pure", name="ledger.verify")
+def _verify(signed: SignedTransaction, allowed_missing: tuple[PublicKey, ...]) -> None:
+    host = service(Host)
+    check_transaction(
+        host,
+        signed,
+        notaries=host.directory.notaries(),
+        allowed_missing=allowed_missing,
+    )
+
+
+@atomic
+def _record(txn: StoreTxn, signed: SignedTransaction, states: StatesToRecord) -> None:
+    record(
+        txn,
+        signed,
+        identity=txn.host.me.key,
+        now_ms=txn.host.clock.now_ms(),
+        states=states,
+    )
+    announce(txn)
