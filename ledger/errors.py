@@ -19,6 +19,7 @@ LedgerError (FlowException)
 ├── ResolutionFailed               a peer can't, or must not be made to, serve a history
 │   └── TransactionUnknown   AttachmentUnknown   NotOffered   HistoryTooLarge
 ├── ProposalRejected               a signer won't sign
+├── FinalityAborted                a participant did not hold a transaction, so all forget it
 ├── SessionMissing                 a participant or signer is unknown, or has no session
 ├── StatesNotAvailable             locked by another flow, or consumed
 │   └── InsufficientBalance
@@ -152,6 +153,10 @@ class ProposalRejected(LedgerError):
     """A signer refuses to sign what was proposed."""
 
 
+class FinalityAborted(LedgerError):
+    """Somebody did not hold a transaction in phase one; the notary was not asked, all forget it."""
+
+
 class SessionMissing(LedgerError):
     """A participant or signer can't be told: no session with it, or nobody knows who it is."""
 
@@ -213,4 +218,11 @@ class RequestSignatureInvalid(NotaryError):
 
 
 class NotaryUnavailable(NotaryError):
-    """The notary can't answer now. It is safe to ask again."""
+    """The notary can't answer now; it is safe to ask again after ``wait_seconds``."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(wait_seconds)
+        self.wait_seconds = wait_seconds
+
+    def __str__(self) -> str:
+        return f"the notary is busy; ask again in {self.wait_seconds} s"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ledger.errors import TransactionUnknown
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import LedgerTransaction
-from ledger.states import StateRef, TransactionState
+from ledger.states import ContractState, StateRef, TransactionState
 from ledger.stores.attachments import add_attachment, attachment
 from ledger.stores.checking import check_transaction, state_at
 from ledger.stores.checking import resolve as resolve_from
@@ -19,7 +19,7 @@ from ledger.stores.transactions import (
     unnotarised_of,
     verified_transaction,
 )
-from ledger.transactions import SignedTransaction
+from ledger.transactions import SignedTransaction, WireTransaction
 from ledger.vault import announce
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import message
@@ -70,6 +70,12 @@ def stored_state(ref: StateRef) -> TransactionState:
     return state_at(service(Host), ref)
 
 
+def states_of(transaction: WireTransaction) -> list[ContractState]:
+    """Return the facts that a transaction consumes and makes; what is behind it is verified."""
+    inputs = (stored_state(ref).data for ref in transaction.inputs)
+    return [*inputs, *(state.data for state in transaction.outputs)]
+
+
 def attachment_content(name: SecureHash) -> bytes:
     """Return the bytes of an attachment; raises `AttachmentUnknown`."""
     return attachment(service(Host), name).content
@@ -81,6 +87,12 @@ class Waiting:
 
     signed: SignedTransaction
     about: Unnotarised
+
+
+@atomic
+def verified_or_none(txn: StoreTxn, tx_id: SecureHash) -> SignedTransaction | None:
+    """Return a transaction if it is verified here by now."""
+    return verified_transaction(txn, tx_id)
 
 
 @atomic

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ledger.errors import AttachmentInvalid, AttachmentUnknown, IdentityUnproven
+from ledger.errors import AttachmentInvalid, AttachmentUnknown
 from ledger.hashing import SecureHash
-from ledger.identity import OneTimeCertificate, certify, claim
 from ledger.signatures import sign_one
 from ledger.states import StateRef
 from ledger.stores.attachments import (
@@ -12,15 +11,6 @@ from ledger.stores.attachments import (
     add_attachment,
     attachment,
     has_attachment,
-)
-from ledger.stores.identities import (
-    add_identity,
-    add_own_key,
-    certificate_of,
-    is_own_key,
-    own_keys,
-    owner_of,
-    sealed_key,
 )
 from ledger.stores.notary import CONSUMED, Grant, claim_states, consumer_of, grant_of
 from ledger.stores.rows import prefix_end, scan_prefix
@@ -35,16 +25,17 @@ from ledger.stores.transactions import (
     remove_unnotarised,
     spender_of,
     transaction_row,
+    unnotarised_of,
     unnotarised_transactions,
     verified_transaction,
 )
 from ledger.time_window import TimeWindow
+from ledger.transactions import SignedTransaction
 from ledger.uniqueness import Conflict, Granted, OutsideWindow, UniquenessClaim
-from runtime.keys import PrivateKey
 from runtime.ports import Space
 from tests.ledger.builders import coin, transaction
 from tests.ledger.memory_rows import MemoryRows
-from tests.ledger.parties import ALICE, BANK, BOB, NOTARY
+from tests.ledger.parties import ALICE, BOB, NOTARY
 
 A, B = StateRef(SecureHash.of(b"a"), 0), StateRef(SecureHash.of(b"b"), 1)
 TX, OTHER = SecureHash.of(b"tx"), SecureHash.of(b"other")
@@ -118,16 +109,30 @@ def test_a_history_that_is_not_yet_checked_is_unverified() -> None:
     assert row.status == UNVERIFIED
 
 
-def test_a_verified_transaction_gathers_signatures() -> None:
+def notarised(signed: SignedTransaction) -> SignedTransaction:
+    return signed.with_signatures(sign_one(signed.id, NOTARY.key, NOTARY.sign))
+
+
+def test_a_verified_transaction_never_changes() -> None:
     rows, signed = MemoryRows(), transaction(coin(1))
     add_verified(rows, signed)
 
-    add_verified(rows, signed.with_signatures(sign_one(signed.id, NOTARY.key, NOTARY.sign)))
-    add_verified(rows, signed)
+    add_verified(rows, notarised(signed))
 
-    kept = verified_transaction(rows, signed.id)
-    assert kept is not None
-    assert kept.signing_keys == {ALICE.key, NOTARY.key}
+    assert verified_transaction(rows, signed.id) == signed
+
+
+def test_a_history_brings_the_signature_that_a_waiting_transaction_lacks() -> None:
+    rows, signed = MemoryRows(), transaction(coin(1))
+    add_unnotarised(rows, signed, initiator=BOB.party, now_ms=5)
+
+    add_unverified(rows, notarised(signed))
+
+    row = transaction_row(rows, signed.id)
+    assert row is not None
+    assert row.status == UNNOTARISED
+    assert row.signed.signing_keys == {ALICE.key, NOTARY.key}
+    assert unnotarised_of(rows, signed.id) == Unnotarised(BOB.party, 5)
 
 
 def test_the_store_knows_who_consumed_a_state() -> None:
@@ -158,58 +163,6 @@ def test_an_attachment_that_is_too_large_or_unknown_is_refused() -> None:
         add_attachment(rows, bytes(ATTACHMENT_BYTES_MAX + 1))
     with pytest.raises(AttachmentUnknown, match="not in the store"):
         attachment(rows, SecureHash.of(b"nothing"))
-
-
-ONE_TIME = PrivateKey.from_seed(b"1" * 32)
-
-
-def certificate() -> OneTimeCertificate:
-    signature = BOB.private.sign(claim(BOB.party, ONE_TIME.public))
-    return certify(BOB.party, ONE_TIME, signature)
-
-
-def test_a_one_time_key_is_known_by_its_certificate() -> None:
-    rows = MemoryRows()
-    certificate().verify()
-
-    add_identity(rows, certificate())
-    add_identity(rows, certificate())
-
-    assert owner_of(rows, ONE_TIME.public) == BOB.party
-    assert owner_of(rows, BOB.key) is None
-    assert certificate_of(rows, ONE_TIME.public) == certificate()
-    assert certificate().anonymous.key == ONE_TIME.public
-
-
-def test_a_certificate_needs_both_signatures() -> None:
-    good = certificate()
-    unowned = OneTimeCertificate(good.owner, good.key, bytes(64), good.key_signature)
-    unheld = OneTimeCertificate(good.owner, good.key, good.owner_signature, bytes(64))
-
-    with pytest.raises(IdentityUnproven, match="O=Bob"):
-        unowned.verify()
-    with pytest.raises(IdentityUnproven, match="for itself"):
-        unheld.verify()
-
-
-def test_a_key_belongs_to_one_party_for_ever() -> None:
-    rows, good = MemoryRows(), certificate()
-    add_identity(rows, good)
-    stolen = OneTimeCertificate(BANK.party, good.key, good.owner_signature, good.key_signature)
-
-    with pytest.raises(IdentityUnproven, match="is known as O=Bob"):
-        add_identity(rows, stolen)
-
-
-def test_own_keys_are_kept_sealed() -> None:
-    rows = MemoryRows()
-
-    add_own_key(rows, ONE_TIME.public, b"sealed")
-
-    assert is_own_key(rows, ONE_TIME.public)
-    assert not is_own_key(rows, BOB.key)
-    assert sealed_key(rows, ONE_TIME.public) == b"sealed"
-    assert list(own_keys(rows)) == [b"sealed"]
 
 
 def test_a_notary_grants_a_state_once_and_the_same_transaction_again() -> None:

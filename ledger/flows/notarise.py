@@ -1,0 +1,177 @@
+"""Have a transaction notarised: the client's side. Safe to repeat; the notary grants it once.
+
+client                                              notary (`ledger.flows.notary_service`)
+NotarisationRequest(filtered, signature)   ─────>
+                                           <─────   WholeWanted      only a validating one
+Offer, and its history                     ─────>
+                                           <─────   Notarised(signatures) or NotaryRefusal(...)
+
+content signed by the client = "sennit notarisation request" 00 || msgpack of
+                               [id, inputs in order, references in order]
+"""
+
+from typing import Final
+
+from ledger.errors import (
+    LedgerError,
+    NotaryConflict,
+    NotaryError,
+    NotaryUnavailable,
+    RequestSignatureInvalid,
+    TimeWindowInvalid,
+    TransactionInvalid,
+)
+from ledger.flows.keys import sign_content
+from ledger.flows.resolve import send_transaction
+from ledger.hashing import SecureHash
+from ledger.signatures import TransactionSignature
+from ledger.tearoff import FilteredTransaction, for_notary
+from ledger.transactions import SignedTransaction
+from ledger.uniqueness import Conflict, OutsideWindow, UniquenessClaim
+from runtime.codec import encode, message
+from runtime.context import me, progress, sleep
+from runtime.errors import UnexpectedFlowEnd
+from runtime.flow import flow
+from runtime.limits import RETRY_MS_FIRST, RETRY_MS_MAX
+from runtime.party import Party
+from runtime.session import Session, initiate
+
+REQUEST_PREFIX: Final = b"sennit notarisation request\0"
+
+
+@message(name="ledger.NotarisationRequest")
+class NotarisationRequest:
+    """What a non-validating notary needs, and the client's signature that it has asked for it."""
+
+    filtered: FilteredTransaction
+    client: Party
+    signature: bytes
+
+
+@message(name="ledger.NotaryAnswer")
+class NotaryAnswer:
+    """What a notary answers."""
+
+
+@message(name="ledger.WholeWanted")
+class WholeWanted(NotaryAnswer):
+    """I am a validating notary: send the whole transaction."""
+
+
+@message(name="ledger.Notarised")
+class Notarised(NotaryAnswer):
+    """The inputs are the transaction's, and this proves it."""
+
+    signature: TransactionSignature
+
+
+@message(name="ledger.ConflictRefusal")
+class ConflictRefusal(NotaryAnswer):
+    """Some of the states are consumed."""
+
+    conflict: Conflict
+
+
+@message(name="ledger.WindowRefusal")
+class WindowRefusal(NotaryAnswer):
+    """It is not the time that the transaction's window demands."""
+
+    window: OutsideWindow
+
+
+@message(name="ledger.InvalidRefusal")
+class InvalidRefusal(NotaryAnswer):
+    """The transaction, or what was shown of it, is wrong."""
+
+    reason: str
+
+
+@message(name="ledger.RequestRefusal")
+class RequestRefusal(NotaryAnswer):
+    """The request is not signed by whoever sent it."""
+
+    reason: str
+
+
+@message(name="ledger.BusyRefusal")
+class BusyRefusal(NotaryAnswer):
+    """Not now: ask again after this time."""
+
+    wait_seconds: float
+
+
+def request_content(tx_id: SecureHash, claim: UniquenessClaim) -> bytes:
+    """Return what the client signs."""
+    return REQUEST_PREFIX + encode([tx_id, list(claim.inputs), list(claim.references)])
+
+
+def claim_of(filtered: FilteredTransaction) -> UniquenessClaim:
+    """Return what a transaction asks of its notary."""
+    return UniquenessClaim(filtered.id, filtered.inputs, filtered.references, filtered.time_window)
+
+
+@flow(name="ledger.notarise", progress=("Requesting the notary's signature",))
+def notarise(signed: SignedTransaction) -> TransactionSignature:
+    """Return the notary's signature; all others are there already.
+
+    Waits as long as the notary is away or busy. Raises a `NotaryError` if it refuses: then it has
+    consumed nothing for this transaction, and never will, unless it is asked again.
+    """
+    notary = signed.transaction.notary
+    if notary is None:
+        raise NotaryError("the transaction has no notary")
+    signed.verify_signatures_except({notary.key})
+    filtered = for_notary(signed.transaction)
+    content = request_content(signed.id, claim_of(filtered))
+    request = NotarisationRequest(filtered, me(), sign_content(content))
+    progress("Requesting the notary's signature")
+    delay_seconds = RETRY_MS_FIRST / 1000
+    while True:
+        try:
+            return _ask(initiate(notary), signed, request)
+        except NotaryUnavailable as busy:
+            sleep(max(busy.wait_seconds, delay_seconds))
+        except NotaryError:
+            raise
+        except LedgerError as error:
+            # It could not get, or would not take, the history; so it has granted nothing.
+            raise TransactionInvalid(str(error)) from error
+        except UnexpectedFlowEnd:
+            # Something went wrong there that is no verdict; it may have granted it or not.
+            sleep(delay_seconds)
+        delay_seconds = min(2 * delay_seconds, RETRY_MS_MAX / 1000)
+
+
+def _ask(
+    session: Session, signed: SignedTransaction, request: NotarisationRequest
+) -> TransactionSignature:
+    """Ask once; raises `NotaryUnavailable` if it has to be asked again."""
+    answer = session.exchange(request, NotaryAnswer).unwrap(lambda given: given)
+    if isinstance(answer, WholeWanted):
+        send_transaction(session, signed)
+        answer = session.receive(NotaryAnswer).unwrap(lambda given: given)
+    match answer:
+        case Notarised(signature):
+            return _checked(signed, signature)
+        case ConflictRefusal(conflict):
+            raise NotaryConflict(conflict)
+        case WindowRefusal(outside):
+            raise TimeWindowInvalid(
+                f"the notary's time {outside.now_ms} ms is outside {outside.window}"
+            )
+        case InvalidRefusal(reason):
+            raise TransactionInvalid(reason)
+        case RequestRefusal(reason):
+            raise RequestSignatureInvalid(reason)
+        case BusyRefusal(wait_seconds):
+            raise NotaryUnavailable(wait_seconds)
+        case _:
+            raise NotaryError(f"the notary answered {type(answer).__name__}, which is no answer")
+
+
+def _checked(signed: SignedTransaction, signature: TransactionSignature) -> TransactionSignature:
+    notary = signed.transaction.notary
+    assert notary is not None
+    if signature.key != notary.key or not signature.is_valid(signed.id):
+        raise NotaryError(f"what {notary} sent is not its signature of the transaction")
+    return signature
