@@ -36,7 +36,7 @@ class StoreTxn(Protocol):
         """Remove ``key``."""
 
     def on_durable(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` from the loop once the writes are durable; not if they are discarded."""
+        """Call ``callback`` from the loop once the writes are durable; never if discarded."""
 
 
 class AtomicFunction(Generic[P, R_co]):

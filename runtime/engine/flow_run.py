@@ -154,7 +154,8 @@ class FlowRun:
             result = self._call()
             conversing.settle(self, self.sessions_of_frame())
             self.machine.ended()
-            outcome = self.outcome_of(result)
+            assert self.definition is not None
+            outcome = self.definition.arguments.encode_result(result)
         except FlowDiverged as unwound:
             self.manager.failed(self, self._located(unwound.report))
         except FlowUnwound:
@@ -170,13 +171,6 @@ class FlowRun:
         if isinstance(definition, Responder):
             return definition.function(Session(self, 0))
         return definition.arguments.call(definition.arguments.decode(started.arguments))
-
-    def outcome_of(self, result: object) -> bytes:
-        """Return the encoded result; a responder's is dropped."""
-        assert self.definition is not None
-        if isinstance(self.definition, Responder):
-            return self.definition.arguments.encode_result(None)
-        return self.definition.arguments.encode_result(result)
 
     def resume(self) -> None:
         """Run until the flow suspends again or ends; called from the loop, once made ready."""

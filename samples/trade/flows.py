@@ -160,6 +160,4 @@ def _propose(
     keys = generate_spend(builder, coins, info.price, to=payee, change_to=ours)
     generate_move(builder, asset, to=ours)
     builder.time_window = TimeWindow.with_tolerance(now(), WINDOW)
-    return sign_transaction_with(
-        SignedTransaction(builder.to_wire(fresh_salt()).encoded), keys
-    )
+    return sign_transaction_with(SignedTransaction(builder.to_wire(fresh_salt()).encoded), keys)
