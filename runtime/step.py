@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Final, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
+from greenlet import getcurrent
 
-from runtime.driver import driver_or_none
+from runtime.driver import FlowGreenlet, driver_or_none
 from runtime.errors import NotInFlow
 from runtime.signatures import Arguments
 
@@ -77,11 +78,11 @@ class StepFunction(Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as a step of the calling flow; outside of a flow, just run."""
-        current = driver_or_none()
-        if current is None:
+        current = getcurrent()
+        if not isinstance(current, FlowGreenlet):
             return self.function(*args, **kwargs)
         bound = self.arguments.bind(args, kwargs)
-        return current.run_step(self, bound)  # type: ignore[return-value]
+        return current.driver.run_step(self, bound)  # type: ignore[return-value]
 
 
 @overload

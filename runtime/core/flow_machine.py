@@ -40,7 +40,13 @@ from runtime.core.events import (
 from runtime.errors import Diverged, FlowDiverged
 
 
-class Status(Enum):
+class _Quick(Enum):
+    """Members are single, so identity is hash enough; that of `Enum` is ten times slower."""
+
+    __hash__ = object.__hash__
+
+
+class Status(_Quick):
     """Where a flow's life stands."""
 
     NEW = "new"
@@ -50,7 +56,7 @@ class Status(Enum):
     ENDED = "ended"
 
 
-class Input(Enum):
+class Input(_Quick):
     """What can happen to a flow."""
 
     STARTED = "started"

@@ -6,12 +6,12 @@ Steps are in `runtime.engine.steps`, sessions in `runtime.engine.conversing`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from runtime.codec import Packed, fingerprint
+from runtime.codec import fingerprint
 from runtime.core.derive import derive, session_id
 from runtime.core.events import (
     Clocked,
@@ -25,24 +25,21 @@ from runtime.core.events import (
 )
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
-from runtime.driver import FlowGreenlet, FlowInfo, PeerInfo
+from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps
 from runtime.engine.conversing import SessionView
-from runtime.engine.waits import Wait
+from runtime.engine.waits import COMMIT, Wait
 from runtime.errors import Diverged, FlowDiverged, FlowTimeout, FlowUnwound
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName, UserName
-from runtime.party import AnonymousParty, Party
 from runtime.progress_tree import ProgressTree
 from runtime.session import Session
 
 if TYPE_CHECKING:
-    from runtime.atomic import AtomicFunction
     from runtime.engine.manager import FlowManager
     from runtime.ports import Timer
-    from runtime.step import StepFunction
 
 T = TypeVar("T")
 _switch: Final = greenlet.switch
@@ -85,6 +82,8 @@ class FlowRun:
         self.manager = manager
         self.commits = manager.commits
         self.host: Host = manager.host
+        self.hub = manager.loop.hub
+        self.now = manager.clock.now_ms
         self.flow_id = flow_id
         self.key = key
         self.definition = definition
@@ -146,7 +145,7 @@ class FlowRun:
         self.tree.begin_replay()
         if not self.machine.is_replaying:
             self.tree.end_replay()
-        self.greenlet = FlowGreenlet(self._main, self.manager.loop.hub, self)
+        self.greenlet = FlowGreenlet(self._main, self.hub, self)
         self.greenlet.switch()
 
     def _main(self) -> None:
@@ -195,11 +194,14 @@ class FlowRun:
         """Give the loop its turn; returns after `make_ready`. A deadline makes ready by itself."""
         self.wait = wait
         self.machine.move(Input.SUSPENDED)
-        if self.watchers and not wait.by_commit:
+        if wait is COMMIT:
+            _switch(self.hub)
+            return
+        if self.watchers:
             self.changed()
         if wait.until is not None:
             self.timer = self.manager.loop.call_at(wait.until, self.make_ready)
-        _switch(self.manager.loop.hub)
+        _switch(self.hub)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -253,10 +255,10 @@ class FlowRun:
 
     def await_commit(self) -> None:
         """Suspend until everything that the flow did so far is durable."""
-        while self.batch_number > self.commits.durable:
-            self.commits.wait(self, self.batch_number)
-            self.commits.wake()
-            self.suspend(Wait(on="commit", since=self.now(), by_commit=True))
+        commits = self.commits
+        while self.batch_number > commits.durable:
+            commits.wait(self, self.batch_number)
+            self.suspend(COMMIT)
 
     # --- the journal ------------------------------------------------------------------------
 
@@ -270,10 +272,6 @@ class FlowRun:
             commits.wake()
         elif not commits.is_scheduled:
             commits.schedule()
-
-    def now(self) -> int:
-        """Return wall time in ms."""
-        return self.manager.clock.now_ms()
 
     @property
     def path(self) -> str:
@@ -398,15 +396,8 @@ class FlowRun:
         """See `runtime.driver.Driver`."""
         return f"{self.flow_id}:{self.step_place}"
 
-    def run_step(self, step: "StepFunction[..., object]", arguments: tuple[object, ...]) -> object:
-        """See `runtime.driver.Driver`."""
-        return steps.run_step(self, step, arguments)
-
-    def run_atomic(
-        self, atomic: "AtomicFunction[..., object]", arguments: tuple[object, ...]
-    ) -> object:
-        """See `runtime.driver.Driver`."""
-        return steps.run_atomic(self, atomic, arguments)
+    run_step = steps.run_step
+    run_atomic = steps.run_atomic
 
     def run_subflow(self, flow: Flow[..., object], arguments: tuple[object, ...]) -> object:
         """See `runtime.driver.Driver`."""
@@ -444,30 +435,10 @@ class FlowRun:
 
     # --- Driver: sessions ---------------------------------------------------------------------
 
-    def initiate(self, party: Party | AnonymousParty) -> int:
-        """See `runtime.driver.Driver`."""
-        return conversing.initiate(self, party)
-
-    def counterparty(self, session: int) -> Party:
-        """See `runtime.driver.Driver`."""
-        return conversing.counterparty(self, session)
-
-    def send(self, messages: Sequence[tuple[int, Packed]]) -> None:
-        """See `runtime.driver.Driver`."""
-        conversing.send(self, messages)
-
-    def receive(self, sessions: Sequence[int], asked: str) -> list[Packed]:
-        """See `runtime.driver.Driver`."""
-        return conversing.receive(self, sessions, asked)
-
-    def peer_info(self, session: int) -> PeerInfo:
-        """See `runtime.driver.Driver`."""
-        return conversing.peer_info(self, session)
-
-    def close(self, session: int) -> None:
-        """See `runtime.driver.Driver`."""
-        conversing.close(self, session)
-
-    def where(self, session: int) -> str:
-        """See `runtime.driver.Driver`."""
-        return conversing.where(self, session)
+    initiate = conversing.initiate
+    counterparty = conversing.counterparty
+    send = conversing.send
+    receive = conversing.receive
+    peer_info = conversing.peer_info
+    close = conversing.close
+    where = conversing.where

@@ -315,8 +315,11 @@ class FlowManager:
             txn = OpenTxn(commits, self.host)
             callback(txn, run.flow_id)
             txn.apply()
+        journal = commits.journal
         for index in range(run.machine.index_next):
-            commits.delete(JOURNAL, run.key + index.to_bytes(4, "big"))
+            key = run.key + index.to_bytes(4, "big")
+            if journal.pop(key, None) is None:
+                journal[key] = None
         if run.machine.status is Status.HELD or run.hold_reason:
             commits.delete(HELD, run.key)
         started = run.machine.started

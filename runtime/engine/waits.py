@@ -1,5 +1,7 @@
 """What a suspended flow waits for, as a value: the answer to "why is it not running?"."""
 
+from typing import Final
+
 import msgspec
 
 
@@ -13,8 +15,5 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     by_commit: bool = False
 
 
-class Backlog(msgspec.Struct, frozen=True):
-    """Peer and bytes of a session whose peer is far behind."""
-
-    peer: str
-    size: int
+COMMIT: Final = Wait(on="commit", since=0, by_commit=True)
+"""Waiting for the own events to become durable: shared, because every step waits so."""
