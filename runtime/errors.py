@@ -27,7 +27,8 @@ SennitError
     └── StoreUnusable         torn, foreign, too new or in use; refused before anything is written
 
 FlowUnwound (BaseException)   takes a greenlet down; `except Exception` in a flow does not catch it
-└── FlowDiverged              because the code does not fit the journal
+├── FlowDiverged              because the code does not fit the journal
+└── FlowSetAside              because of an error that is for the hospital, not for the flow
 """
 
 from typing import ClassVar
@@ -302,3 +303,7 @@ class FlowDiverged(FlowUnwound):
     def __init__(self, report: Diverged) -> None:
         super().__init__(report)
         self.report = report
+
+
+class FlowSetAside(FlowUnwound):
+    """Takes a flow's greenlet down because of an error that the flow must not answer itself."""

@@ -37,6 +37,7 @@ class FlowHandle(Generic[R]):
         self._signal = signal
         self._status = status
         self._end: FlowEnd | None = None
+        self._cut_off: Exception | None = None
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -52,15 +53,18 @@ class FlowHandle(Generic[R]):
     def result(self, timeout: float | None = None) -> R:
         """Return the flow's result, or raise its error; blocks only the calling greenlet.
 
-        Raises TimeoutError after ``timeout`` seconds; the flow goes on. Inside a flow, call the
+        Raises TimeoutError after ``timeout`` seconds; the flow goes on. Raises `NodeStopped` when
+        the node stops; the flow goes on when it is back. Inside a flow, call the
         other flow as a sub-flow instead; this raises `InFlow`.
         """
-        if self._end is None:
+        if self._end is None and self._cut_off is None:
             if driver_or_none() is not None:
                 raise InFlow("result() would block a flow; call the other flow as a sub-flow")
             if not self._signal.wait(timeout):
                 raise TimeoutError(f"flow {self.id} ({self.name}) is {self.status}: no result yet")
-        assert self._end is not None
+        if self._end is None:
+            assert self._cut_off is not None
+            raise self._cut_off
         return self._end.value()  # type: ignore[return-value]
 
     def on_end(self, callback: Callable[[], None]) -> None:
@@ -77,6 +81,12 @@ class FlowHandle(Generic[R]):
         watchers, self._watchers = self._watchers, []
         for callback in watchers:
             callback()
+
+    def cut_off(self, error: Exception) -> None:
+        """Let the engine say that it has stopped, so that nobody waits in vain."""
+        if self._end is None:
+            self._cut_off = error
+            self._signal.set()
 
     def __repr__(self) -> str:
         return f"<flow {self.id} {self.name}: {self.status}>"

@@ -11,10 +11,10 @@ An envelope is one msgpack array; its first element is the kind:
     [6, to, up_to]                                                        acknowledgement
 
 ``sid`` is the sender's session id, ``to`` the receiver's, both 16 bytes. ``number`` counts the
-messages of one direction of a session from 0; ``up_to`` says that all numbers up to and including
-it are durable at the receiver. ``kind`` and ``body`` are a packed value; an open message without
-payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. Who sent an envelope is
-known from the link that it came over, never from a field.
+messages of one direction of a session from 0 to 2^32 - 1; ``up_to`` says that all numbers up to
+and including it are durable at the receiver. ``kind`` and ``body`` are a packed value; an open
+message without payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. Who
+sent an envelope is known from the link that it came over, never from a field.
 """
 
 from typing import Final
@@ -23,9 +23,15 @@ import msgspec
 
 from runtime.errors import BadMessage
 from runtime.ids import ErrorId, SessionId
+from runtime.limits import ERROR_BYTES_MAX
 
 SESSION_ID_BYTES: Final = 16
+# A number is a u32 in the keys of the store.
+NUMBER_MAX: Final = 2**32 - 1
 NAME_CHARACTERS_MAX: Final = 255
+REASON_CHARACTERS_MAX: Final = 2_048
+# A packed error and what packs it.
+ERROR_ENVELOPE_BYTES_MAX: Final = 2 * ERROR_BYTES_MAX
 
 
 class Envelope(msgspec.Struct, array_like=True, gc=False):
@@ -133,22 +139,34 @@ def number_of(envelope: Accept | Content) -> int:
 
 
 def _check(envelope: AnyEnvelope) -> None:
+    number = 0
     match envelope:
         case Open():
             ids = [envelope.sid]
-            number = 0
-            if len(envelope.flow) > NAME_CHARACTERS_MAX:
-                raise BadMessage("the flow name of an open message is too long")
-        case Accept() | Refuse():
+            _check_names(envelope.flow, envelope.app, envelope.app_version)
+        case Accept():
             ids = [envelope.to, envelope.sid]
-            number = 0
-        case Data() | Error() | End():
-            ids = [envelope.to]
-            number = envelope.number
+            _check_names(envelope.app, envelope.app_version)
+        case Refuse():
+            ids = [envelope.to, envelope.sid]
+            _check_names(envelope.error_id)
+            if len(envelope.reason) > REASON_CHARACTERS_MAX:
+                raise BadMessage(f"a reason has at most {REASON_CHARACTERS_MAX} characters")
+        case Error():
+            ids, number = [envelope.to], envelope.number
+            _check_names(envelope.error_id)
+            if envelope.error is not None and len(envelope.error) > ERROR_ENVELOPE_BYTES_MAX:
+                raise BadMessage(f"an error has at most {ERROR_ENVELOPE_BYTES_MAX} bytes")
+        case Data() | End():
+            ids, number = [envelope.to], envelope.number
         case Ack():
-            ids = [envelope.to]
-            number = envelope.up_to
+            ids, number = [envelope.to], envelope.up_to
     if any(len(sid) != SESSION_ID_BYTES for sid in ids):
         raise BadMessage(f"a session id has {SESSION_ID_BYTES} bytes")
-    if number < 0:
-        raise BadMessage("a message number is not negative")
+    if not 0 <= number <= NUMBER_MAX:
+        raise BadMessage(f"a message number is between 0 and {NUMBER_MAX}")
+
+
+def _check_names(*names: str) -> None:
+    if any(len(name) > NAME_CHARACTERS_MAX for name in names):
+        raise BadMessage(f"a name has at most {NAME_CHARACTERS_MAX} characters")

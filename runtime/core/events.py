@@ -6,8 +6,9 @@ The journal of a flow is a run of records in the store's space ``journal``:
     value   one msgpack array: [kind, time, path, ...the fields of the event in order]
 
 ``time`` is wall time in ms. ``path`` is the place of the operation in the tree of sub-flows: ``""``
-for the flow itself, ``"3/"`` for the sub-flow that was entered as event 3 of its parent. Events of
-one path follow each other, so the number of an operation is its position among them.
+for the flow itself, ``"3/"`` for the sub-flow that it entered as its operation 3, counted from 0,
+and ``"3/5/"`` for one inside that, entered as operation 5 of the whole flow. An acceptance is not
+an operation, so no place depends on when it came.
 
 An event is written once and never changed. New kinds get new numbers; a field may be added at the
 end with a default, none is ever removed or moved.
@@ -164,6 +165,7 @@ class Left(Event, tag=14, frozen=True):
 
     flow: str
     failed: bool
+    error_id: ErrorId | None = None
 
 
 class Ended(Event, tag=15, frozen=True):

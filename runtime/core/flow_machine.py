@@ -8,13 +8,16 @@
 
 While ``cursor`` has not reached the end of ``recorded``, the flow is being replayed: each operation
 must match the next recorded event in place, kind, key attributes and fingerprint, and is answered
-from it. Anything else is `Diverged`.
+from it. Anything else is `Diverged`, and then nothing matches any more: code that swallows the
+exception meets it again at its next operation, at the latest at its end.
 """
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
+from runtime.core.envelopes import Data, Open
+from runtime.core.envelopes import decode as decode_envelope
 from runtime.core.events import (
     Accepted,
     AnyEvent,
@@ -94,7 +97,7 @@ class IllegalTransition(AssertionError):
 class FlowMachine:
     """Status, journal position and recorded operations of one flow, changed in place."""
 
-    __slots__ = ("cursor", "index_next", "recorded", "started", "status")
+    __slots__ = ("cursor", "divergence", "facts", "index_next", "recorded", "started", "status")
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
         started = events[0]
@@ -103,12 +106,14 @@ class FlowMachine:
         self.status = Status.NEW
         self.index_next = len(events)
         self.cursor = 0
+        self.divergence: FlowDiverged | None = None
         # An acceptance is a fact about a session and not the outcome of an operation.
-        self.recorded = [
+        self.recorded: list[tuple[int, AnyEvent]] = [
             (index, event)
             for index, event in enumerate(events)
             if not isinstance(event, Started | Accepted | Ended)
         ]
+        self.facts = self.index_next - len(self.recorded)
 
     def move(self, event: Input) -> None:
         """Change the status; a pair that is not in TRANSITIONS is our bug and raises."""
@@ -155,19 +160,24 @@ class FlowMachine:
             return event
         raise self._diverged(path, f"open session {session} to {peer} for {flow}")
 
-    def sent(
-        self, *, path: str, session: int, type_name: str, content: bytes
-    ) -> Sent | Received | None:
-        """Match a send by session, message type and content.
+    def refused_send(self, *, path: str, sessions: Sequence[int]) -> Received | None:
+        """Take the record that a send was refused, for its session was over, if it comes next."""
+        event = self._next()
+        if (
+            isinstance(event, Received)
+            and event.path == path
+            and event.session in sessions
+            and not isinstance(decode_envelope(event.envelope), Open | Data)
+        ):
+            self.cursor += 1
+            return event
+        return None
 
-        A `Received` in its place says that the session was over by then.
-        """
+    def sent(self, *, path: str, session: int, type_name: str, content: bytes) -> Sent | None:
+        """Match a send by session, message type and content."""
         event = self._next()
         if event is None:
             return None
-        if isinstance(event, Received) and (event.path, event.session) == (path, session):
-            self.cursor += 1
-            return event
         if isinstance(event, Sent) and (event.path, event.session, event.kind, event.content) == (
             path,
             session,
@@ -194,12 +204,13 @@ class FlowMachine:
         raise self._diverged(path, asked)
 
     def timed_out(self, *, path: str) -> TimedOut | None:
-        """Take a recorded time-out, if that is what comes next; else nothing moves."""
+        """Match the time-out of a wait."""
+        return self._of_kind(TimedOut, path, "a wait that times out")
+
+    def times_out(self, *, path: str) -> bool:
+        """Tell whether a recorded time-out comes next; nothing moves."""
         event = self._next()
-        if isinstance(event, TimedOut) and event.path == path:
-            self.cursor += 1
-            return event
-        return None
+        return isinstance(event, TimedOut) and event.path == path
 
     def peer_read(self, *, path: str, session: int) -> PeerRead | Received | TimedOut | None:
         """Match a question for the peer's version; it may have been refused, or timed out."""
@@ -240,10 +251,10 @@ class FlowMachine:
 
     def closed(self, *, path: str, session: int) -> Closed | None:
         """Match the closing of a session."""
-        event = self._of_kind(Closed, path, f"close session {session}")
+        asked = f"close session {session}"
+        event = self._of_kind(Closed, path, asked)
         if event is not None and event.session != session:
-            self.cursor -= 1
-            raise self._diverged(path, f"close session {session}")
+            raise self.mismatch(path=path, asked=asked)
         return event
 
     def entered(self, *, path: str, flow: str, arguments: bytes) -> Entered | None:
@@ -251,8 +262,7 @@ class FlowMachine:
         asked = describe(Entered(0, path, flow, 0, arguments))
         event = self._of_kind(Entered, path, asked)
         if event is not None and (event.flow, event.arguments) != (flow, arguments):
-            self.cursor -= 1
-            raise self._diverged(path, asked)
+            raise self.mismatch(path=path, asked=asked)
         return event
 
     def left(self, *, path: str, flow: str, failed: bool) -> Left | None:
@@ -260,20 +270,25 @@ class FlowMachine:
         asked = f"the end of sub-flow {flow}" + (" by an error" if failed else "")
         event = self._of_kind(Left, path, asked)
         if event is not None and (event.flow, event.failed) != (flow, failed):
-            self.cursor -= 1
-            raise self._diverged(path, asked)
+            raise self.mismatch(path=path, asked=asked)
         return event
 
-    def ended(self) -> None:
+    def ended(self, asked: str) -> None:
         """Check that the function's end comes after all that is recorded."""
         if self.is_replaying:
-            raise self._diverged("", "the end of the flow")
+            raise self._diverged("", asked)
 
-    def position(self) -> int:
-        """Return the journal index of the next operation, replayed or new."""
+    def mismatch(self, *, path: str, asked: str) -> FlowDiverged:
+        """Take back the event that was just matched: what it holds does not fit after all."""
+        self.cursor -= 1
+        return self._diverged(path, asked)
+
+    @property
+    def place(self) -> int:
+        """The number of the next operation, replayed or new, among all of the flow."""
         if self.cursor < len(self.recorded):
-            return self.recorded[self.cursor][0]
-        return self.index_next
+            return self.cursor
+        return self.index_next - self.facts
 
     def _next(self) -> AnyEvent | None:
         if self.cursor == len(self.recorded):
@@ -290,6 +305,14 @@ class FlowMachine:
         raise self._diverged(path, asked)
 
     def _diverged(self, path: str, asked: str) -> FlowDiverged:
+        if self.divergence is not None:
+            return FlowDiverged(self.divergence.report)
+        self.divergence = self._difference(path, asked)
+        # Nobody ever asks for a start.
+        self.recorded[self.cursor] = (self.recorded[self.cursor][0], self.started)
+        return self.divergence
+
+    def _difference(self, path: str, asked: str) -> FlowDiverged:
         index, event = self.recorded[self.cursor]
         recorded = describe(event)
         if event.path != path:

@@ -15,14 +15,22 @@ from runtime.core.events import (
     Started,
 )
 from runtime.core.session_machine import SessionMachine, Status
-from runtime.errors import UndecodableEvent
+from runtime.errors import SessionError, UndecodableEvent
 
 
 def fold_sessions(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
     """Return the flow's sessions by number, as the journal leaves them.
 
-    What arrived and was not read yet is not in the journal: the inbox has it.
+    What arrived and was not read yet is not in the journal: the inbox has it. Raises
+    `UndecodableEvent` if the events don't fit each other.
     """
+    try:
+        return _folded(events)
+    except (SessionError, KeyError, AssertionError) as error:
+        raise UndecodableEvent(f"the journal does not hold together: {error!r}") from error
+
+
+def _folded(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
     started = events[0]
     assert isinstance(started, Started)
     sessions: dict[int, SessionMachine] = {}
@@ -86,5 +94,4 @@ def _restore_received(machine: SessionMachine, event: Received) -> None:
     content = decode(event.envelope)
     if isinstance(content, Accept | Ack):
         raise UndecodableEvent(f"event of session {event.session} holds no content")
-    if event.number >= machine.in_next or event.number == 0:
-        machine.restore_arrived(content, event.envelope, is_read=True)
+    machine.restore_arrived(content, event.envelope, is_read=True)

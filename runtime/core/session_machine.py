@@ -101,6 +101,7 @@ class SessionMachine:
         "app",
         "app_version",
         "gap",
+        "gap_bytes",
         "in_next",
         "number",
         "out_next",
@@ -125,6 +126,7 @@ class SessionMachine:
         self.out_next = 0
         self.in_next = 0
         self.gap: dict[int, tuple[Arriving, bytes]] = {}
+        self.gap_bytes = 0
         self.unread: deque[tuple[Content, bytes]] = deque()
         self.unread_bytes = 0
 
@@ -172,29 +174,37 @@ class SessionMachine:
 
         Returns nothing for a duplicate, for a message beyond a gap (held), and for one that has no
         room (dropped; the peer sends it again). What is returned has moved the machine; contents
-        have joined ``unread`` unless this side is closed. Raises `ProtocolViolation` for a message
-        that the peer can't send now.
+        have joined ``unread`` unless this side is closed. Raises `ProtocolViolation`, and nothing
+        has moved, for a message that the peer can't send now.
         """
         number = number_of(envelope)
         if number > self.in_next and self.status in (Status.CLOSED, Status.DONE):
             # Nobody will read it, so order has no meaning; after a restart we may not know what
             # was dropped before.
             self.in_next = number
-        if number > self.in_next:
-            if len(self.gap) < GAP_ENVELOPES_MAX:
-                self.gap[number] = (envelope, encoded)
-            return []
         if number < self.in_next or self.unread_bytes > UNREAD_BYTES_PER_SESSION_MAX:
             return []
-        taken = [(envelope, encoded)]
+        if number > self.in_next:
+            self._hold(number, envelope, encoded)
+            return []
         self._take(envelope, encoded)
-        while self.gap:
-            held = self.gap.pop(self.in_next, None)
-            if held is None:
+        taken = [(envelope, encoded)]
+        while (held := self.gap.pop(self.in_next, None)) is not None:
+            self.gap_bytes -= len(held[1])
+            try:
+                self._take(*held)
+            except ProtocolViolation:
+                # It came early and turned out to be out of turn; what came before it is good.
                 break
-            self._take(*held)
             taken.append(held)
         return taken
+
+    def _hold(self, number: int, envelope: Arriving, encoded: bytes) -> None:
+        # What fills the gap is always let in, or it would stay full for ever.
+        has_room = self.unread_bytes + self.gap_bytes + len(encoded) <= UNREAD_BYTES_PER_SESSION_MAX
+        if has_room and len(self.gap) < GAP_ENVELOPES_MAX and number not in self.gap:
+            self.gap[number] = (envelope, encoded)
+            self.gap_bytes += len(encoded)
 
     def read(self) -> tuple[Content, bytes]:
         """Remove and return the oldest unread content and its bytes."""

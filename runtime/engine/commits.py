@@ -5,6 +5,7 @@ other has landed. What depends on a batch is released when it has landed: greenl
 their own events, envelopes for peers, acknowledgements, results.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
+
+log = logging.getLogger("sennit.engine")
 
 # Rows that only need to go some time (acknowledged messages) wait this long for company.
 LAZY_MS: Final = 250
@@ -74,8 +77,8 @@ class Commits:
             del rows[key]
             return
         rows[key] = None
-        if not self.is_eager and self._lazy_timer is None and not self.is_scheduled:
-            self._lazy_timer = self.loop.call_at(self.clock.now_ms() + LAZY_MS, self._lazy_due)
+        if not self.is_eager and not self.is_scheduled:
+            self._arm_lazily()
 
     def acknowledge(self, peer: PeerName, sid: SessionId, up_to: int) -> None:
         """Acknowledge the peer's messages of its session ``sid`` once the open batch is durable."""
@@ -129,7 +132,11 @@ class Commits:
 
     def submit(self) -> None:
         """Send the open batch on its way, if it is worth it and the other one has landed."""
-        if self._flying is not None or not self.is_eager or self.is_abandoned:
+        if self._flying is not None or self.is_abandoned:
+            return
+        if not self.is_eager:
+            if self.batch:
+                self._arm_lazily()
             return
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
@@ -170,7 +177,11 @@ class Commits:
         for peer, envelopes in outgoing.items():
             self._transmit(peer, envelopes)
         for callback in released:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # Whoever else waits for this commit must not wait for ever.
+                log.exception("a callback after a commit failed")
 
     def close(self) -> None:
         """Submit what is open, even if nothing depends on it, and arm nothing any more."""
@@ -187,6 +198,10 @@ class Commits:
             self._lazy_timer.cancel()
             self._lazy_timer = None
         self.is_abandoned = True
+
+    def _arm_lazily(self) -> None:
+        if self._lazy_timer is None:
+            self._lazy_timer = self.loop.call_at(self.clock.now_ms() + LAZY_MS, self._lazy_due)
 
     def _lazy_due(self) -> None:
         self._lazy_timer = None

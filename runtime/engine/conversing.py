@@ -11,6 +11,7 @@ from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
 from runtime.engine.inbox import remove_unread
+from runtime.engine.timing import raise_recorded_timeout, raise_timeout, wait_or_time_out
 from runtime.engine.waits import Wait
 from runtime.error_codec import decode_error, pack_error
 from runtime.errors import (
@@ -127,8 +128,18 @@ def _check_usable(run: "FlowRun", number: int) -> None:
 
 def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
     """Hand over messages; all or none."""
-    for number, _ in messages:
+    run.give_way()
+    numbers = [number for number, _ in messages]
+    for number in numbers:
         _check_usable(run, number)
+    recorded = run.machine.refused_send(path=run.path, sessions=numbers)
+    if recorded is not None:
+        raise _seen(run, recorded.session, _content(recorded.envelope))
+    if not run.machine.is_replaying:
+        for number in numbers:
+            machine = run.sessions.get(number)
+            if machine is not None and machine.is_over_for_peer:
+                raise _take_ending(run, number)
     for number, packed in messages:
         _send(run, number, packed)
     for number, _ in messages:
@@ -139,13 +150,9 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
     went_along = _use(run, number, packed)
     mark = fingerprint(packed.body)
     recorded = run.machine.sent(path=run.path, session=number, type_name=packed.type, content=mark)
-    if isinstance(recorded, Received):
-        raise _seen(run, number, _content(recorded.envelope))
     if recorded is not None:
         return
     machine = run.sessions[number]
-    if machine.is_over_for_peer:
-        raise _take_ending(run, number)
     if went_along:
         run.append(Sent(run.now(), run.path, number, 0, packed.type, mark))
         return
@@ -163,9 +170,9 @@ def _await_room(run: "FlowRun", number: int) -> None:
         and outbox.unacknowledged_bytes(machine.sid) > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
         and not machine.is_over_for_peer
     ):
+        # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
         outbox.when_room(machine.sid, run.make_ready)
         run.suspend(Wait(on="room at the peer", since=run.now(), sessions=(number,)))
-        outbox.when_room(machine.sid, None)
 
 
 # --- receive ------------------------------------------------------------------------------------
@@ -199,22 +206,14 @@ def _receive_recorded(run: "FlowRun", numbers: Sequence[int], asked: str) -> lis
             assert not taken, "messages taken together are committed together"
             return None
         if isinstance(event, TimedOut):
-            run.machine.cursor -= 1
-            run.raise_timeout()
-        assert isinstance(event, Received)
+            raise_recorded_timeout(run, asked)
         content = _content(event.envelope)
         if isinstance(content, Error | End | Refuse):
             raise _seen(run, event.session, content)
+        if event.session != number:
+            raise run.machine.mismatch(path=run.path, asked=f"{asked} in session {number}")
         taken.append(_payload(content))
     return taken
-
-
-def wait_or_time_out(run: "FlowRun", on: str, numbers: tuple[int, ...]) -> None:
-    """Suspend until something arrives in one of the sessions, or raise a journaled time-out."""
-    deadline = run.deadline()
-    if deadline is not None and run.now() >= deadline:
-        run.raise_timeout()
-    run.suspend(Wait(on=on, since=run.now(), sessions=numbers, until=deadline))
 
 
 def _head_is_ending(machine: SessionMachine) -> bool:
@@ -275,20 +274,17 @@ def _content(encoded: bytes) -> Content:
 def peer_info(run: "FlowRun", number: int) -> PeerInfo:
     """Wait for the peer's acceptance; tell its version and app."""
     view = run.views[number]
-    if view.over is not None and number not in run.sessions:
+    if isinstance(view.over, Refuse):
         raise ending(view.peer, view.over)
     _use(run, number, None)
     event = run.machine.peer_read(path=run.path, session=number)
     if isinstance(event, TimedOut):
-        run.machine.cursor -= 1
-        run.raise_timeout()
+        raise_recorded_timeout(run, "the peer's version")
     if isinstance(event, Received):
         raise _seen(run, number, _content(event.envelope))
     machine = run.sessions[number]
     if event is None:
         while machine.peer_sid is None:
-            if isinstance(view.over, Refuse):
-                raise ending(view.peer, view.over)
             if _head_is_ending(machine):
                 raise _take_ending(run, number)
             wait_or_time_out(run, "acceptance", (number,))
@@ -321,7 +317,10 @@ def close(run: "FlowRun", number: int) -> None:
 
 
 def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
-    """Wait until no session is opening; raise a refusal that nobody has seen yet."""
+    """Wait until no session is opening; raise a refusal that nobody has seen yet.
+
+    At the end of a sub-flow inside a `timeout`, its deadline bounds this wait too.
+    """
     for number in numbers:
         view = run.views[number]
         if number == 0 or not view.is_used or view.is_closed or view.over is not None:
@@ -329,9 +328,11 @@ def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
         recorded = run.machine.refused(path=run.path, session=number)
         if recorded is not None:
             raise _seen(run, number, _content(recorded.envelope))
+        if run.deadlines and run.machine.times_out(path=run.path):
+            raise_timeout(run)
         machine = run.sessions[number]
         while not run.machine.is_replaying and machine.status is Status.OPENING:
-            run.suspend(Wait(on="acceptance", since=run.now(), sessions=(number,)))
+            wait_or_time_out(run, "acceptance", (number,))
         head = machine.unread[0][0] if machine.unread else None
         if not run.machine.is_replaying and isinstance(head, Refuse):
             raise _take_ending(run, number)
@@ -357,5 +358,5 @@ def end_sessions(
         else:
             told = error if isinstance(error, FlowException) and error.peer is None else None
             encoded = None if told is None else encode(pack_error(told))
-            envelope = machine.fail(encoded, error_id or run.manager.error_id_of(error))
+            envelope = machine.fail(encoded, error_id or run.manager.hospital.error_id_of(error))
         run.manager.outbox.add(machine.sid, machine.peer, envelope, is_blocked=is_blocked)

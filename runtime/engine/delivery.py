@@ -46,6 +46,7 @@ class Delivery:
         self._opened_by: Counter[PeerName] = Counter()
         self.unclaimed: dict[tuple[PeerName, SessionId], Open] = {}
         self.dropped: Counter[str] = Counter()
+        self._swept_ms = clock.now_ms()
 
     # --- Receiver -----------------------------------------------------------------------------
 
@@ -70,6 +71,7 @@ class Delivery:
         self.sessions[machine.sid] = (run, machine)
         if machine.number == 0:
             assert machine.peer_sid is not None
+            self.unclaimed.pop((machine.peer, machine.peer_sid), None)
             self.opened[machine.peer, machine.peer_sid] = machine
             self._opened_by[machine.peer] += 1
 
@@ -88,16 +90,21 @@ class Delivery:
         return SessionId(value[8:]) if value is not None and len(value) > 8 else None
 
     def sweep(self) -> None:
-        """Remove tombstones that have served their time."""
+        """Remove tombstones that have served their time.
+
+        One of a session with a message under way stays: its peer was away, and may still ask.
+        """
         now = self.clock.now_ms()
+        self._swept_ms = now
         for key, value in list(self.commits.scan(TOMBSTONES, b"", None)):
-            if int.from_bytes(value[:8], "big") < now:
+            sids = (SessionId(key), SessionId(value[8:]))
+            if int.from_bytes(value[:8], "big") < now and not any(map(self.outbox.has, sids)):
                 self.commits.delete(TOMBSTONES, key)
 
     def refuse(self, peer: PeerName, opened: Open, reason: str) -> None:
         """Refuse an open message, durably."""
         self.unclaimed.pop((peer, opened.sid), None)
-        error_id = self.manager.new_error_id()
+        error_id = self.manager.hospital.new_error_id()
         log.warning(
             "session refused",
             extra={"peer": peer, "flow": opened.flow, "reason": reason, "error_id": error_id},
@@ -174,7 +181,7 @@ class Delivery:
     ) -> None:
         """Make durable what the machine has taken."""
         if isinstance(envelope, Accept):
-            run.append(
+            run.append_fact(
                 Accepted(
                     self.clock.now_ms(),
                     "",
@@ -185,6 +192,8 @@ class Delivery:
                     envelope.app_version,
                 )
             )
+            # It proves that the open message arrived, even if the acknowledgement never does.
+            self.outbox.acknowledged(machine.peer, machine.sid, 0)
             self.outbox.unblock(machine.sid, envelope.sid)
             return
         if isinstance(envelope, Refuse):
@@ -198,9 +207,13 @@ class Delivery:
         if not self._is_buried(envelope.to):
             self._drop(peer, "of no session", type(envelope).__name__)
             return
+        if self.outbox.peer_of(envelope.to) not in (None, peer):
+            self._drop(peer, "not of this session", type(envelope).__name__)
+            return
         sender_sid: SessionId | None
         if isinstance(envelope, Accept):
             self._put_tombstone(envelope.to, envelope.sid)
+            self.outbox.acknowledged(peer, envelope.to, 0)
             self.outbox.unblock(envelope.to, envelope.sid)
             sender_sid = envelope.sid
         elif isinstance(envelope, Refuse):
@@ -212,7 +225,10 @@ class Delivery:
             self.commits.acknowledge(peer, sender_sid, envelopes.number_of(envelope))
 
     def _put_tombstone(self, sid: SessionId, other: SessionId | None) -> None:
-        expiry = (self.clock.now_ms() + TOMBSTONE_MS).to_bytes(8, "big")
+        now = self.clock.now_ms()
+        if now - self._swept_ms > TOMBSTONE_MS:
+            self.sweep()
+        expiry = (now + TOMBSTONE_MS).to_bytes(8, "big")
         self.commits.put(TOMBSTONES, sid, expiry + (other or b""))
 
     def _is_buried(self, sid: SessionId) -> bool:

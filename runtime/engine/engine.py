@@ -37,6 +37,7 @@ class Engine:
         clock: Clock,
         entropy: Entropy,
         hold_unexpected: bool = False,
+        is_replay_checked: bool = False,
         journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
     ) -> None:
         """Put the parts together.
@@ -69,6 +70,7 @@ class Engine:
             outbox=self.outbox,
             ready=self.ready,
             hold_unexpected=hold_unexpected,
+            is_replay_checked=is_replay_checked,
         )
         host.runner = self
 
@@ -97,22 +99,28 @@ class Engine:
             callback()
         self.is_stopped = True
         self.ready.clear()
-        for run in list(self.manager.runs.values()):
-            run.unwind()
+        self._unwind_all()
         self.outbox.close()
         self.transport.close()
         self.commits.close()
+        self.manager.cut_off()
 
     def crash(self) -> None:
         """Let go of everything as a power cut would: nothing more is written, sent or told."""
         self.is_stopped = True
         self.manager.is_stopping = True
         self.ready.clear()
-        for run in list(self.manager.runs.values()):
-            run.unwind()
+        self._unwind_all()
         self.outbox.close()
         self.commits.abandon()
         self.transport.close()
+
+    def _unwind_all(self) -> None:
+        for run in list(self.manager.runs.values()):
+            try:
+                run.unwind()
+            except Exception:
+                log.exception("a flow could not be taken down", extra={"flow_id": run.flow_id})
 
     # --- Runner -------------------------------------------------------------------------------
 
@@ -146,9 +154,7 @@ class Engine:
 
     def wait_durable(self) -> None:
         """Block the calling greenlet until all that was written so far is durable."""
-        signal = self.loop.signal()
-        self.commits.after(signal.set)
-        signal.wait()
+        self.manager.wait_durable()
 
     # --- the turn -----------------------------------------------------------------------------
 
@@ -156,23 +162,32 @@ class Engine:
         """Run what is ready, for a few milliseconds at most, then submit what it wrote."""
         if self.is_stopped:
             return
+        try:
+            self._run_ready()
+        finally:
+            self.commits.submit()
+            self.commits.is_scheduled = False
+            if self.ready:
+                # A timer that is due, not call_soon: gevent looks at sockets and timers between two
+                # of the former, but not between two callbacks.
+                self.commits.is_scheduled = True
+                self.loop.call_at(0, self._turn)
+
+    def _run_ready(self) -> None:
         ready = self.ready
         until = self.clock.now_ms() + TURN_MS_MAX
         budget = _LOOK_EVERY
         while ready:
-            ready.popleft().resume()
+            run = ready.popleft()
+            try:
+                run.resume()
+            except Exception as error:  # ours: a flow's own errors end inside its greenlet
+                self.manager.hospital.broken(run, error)
             budget -= 1
             if budget == 0:
                 if self.clock.now_ms() >= until:
                     break
                 budget = _LOOK_EVERY
-        self.commits.submit()
-        self.commits.is_scheduled = False
-        if ready:
-            # A timer that is due, not call_soon: gevent looks at sockets and timers between two of
-            # the former, but not between two callbacks.
-            self.commits.is_scheduled = True
-            self.loop.call_at(0, self._turn)
 
     def _transmit(self, peer: PeerName, envelopes: list[bytes]) -> None:
         """Hand envelopes to the link, or to ourselves."""

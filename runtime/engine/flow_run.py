@@ -2,34 +2,38 @@
 
 Implements `runtime.driver.Driver`: every operation that the flow's code calls arrives here, is
 answered from the record while the flow is replaying, and is carried out and journaled after that.
-Steps are in `runtime.engine.steps`, sessions in `runtime.engine.conversing`.
+Steps are in `runtime.engine.steps`, sessions in `runtime.engine.conversing`, time in
+`runtime.engine.timing`, sub-flows in `runtime.engine.subflows`.
 """
 
-import sys
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from runtime.codec import fingerprint
 from runtime.core.derive import derive, session_id
 from runtime.core.events import (
-    Clocked,
-    DeadlineSet,
-    Entered,
+    Accepted,
     Event,
-    Left,
-    Slept,
-    TimedOut,
+    Started,
     encode,
 )
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
 from runtime.driver import FlowGreenlet, FlowInfo
-from runtime.engine import conversing, steps
+from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
+from runtime.engine.step_scope import StepScope
+from runtime.engine.subflows import Frame
+from runtime.engine.verdict import verdict
 from runtime.engine.waits import COMMIT, Wait
-from runtime.errors import Diverged, FlowDiverged, FlowTimeout, FlowUnwound
+from runtime.errors import (
+    BadMessage,
+    FlowSetAside,
+    FlowUnwound,
+    UndecodableEvent,
+)
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -41,8 +45,14 @@ if TYPE_CHECKING:
     from runtime.engine.manager import FlowManager
     from runtime.ports import Timer
 
+log = logging.getLogger("sennit.flow")
+
 T = TypeVar("T")
 _switch: Final = greenlet.switch
+
+# A flow that never waits by itself waits for the disk after so many events: others have their turn,
+# and the open batch stays small.
+RUN_AHEAD_EVENTS_MAX: Final = 1_000
 
 
 class Unwinding:
@@ -50,20 +60,6 @@ class Unwinding:
 
     def __getattr__(self, name: str) -> object:
         raise FlowUnwound(f"the flow is being taken down; {name} writes nothing")
-
-
-class Frame:
-    """One level of initiating (sub-)flow: the place of its events, its protocol, its sessions."""
-
-    __slots__ = ("app", "flow", "path", "sessions", "tree", "version")
-
-    def __init__(self, path: str, definition: Flow[..., object] | Responder, tree: ProgressTree):
-        self.path = path
-        self.flow = definition.name
-        self.version = definition.version
-        self.app = definition.app
-        self.tree = tree
-        self.sessions: list[int] = []
 
 
 class FlowRun:
@@ -86,16 +82,9 @@ class FlowRun:
         self.now = manager.clock.now_ms
         self.flow_id = flow_id
         self.key = key
-        self.definition = definition
         self.machine = machine
         self.sessions = sessions
-        self.info = FlowInfo(
-            id=flow_id,
-            name=started.flow,
-            version=started.version,
-            user=UserName(started.user),
-            client_id=started.client_id,
-        )
+        self.define(definition, started)
         self.tree = ProgressTree(() if definition is None else definition.labels, name=started.flow)
         self.handle: FlowHandle[object] = FlowHandle(
             flow_id=flow_id,
@@ -108,6 +97,7 @@ class FlowRun:
         self.is_critical = False
         self.is_ready = False
         self.retries = 0
+        self.is_partly_read = False
         self.retried_at_index = -1
         self.error: BaseException | None = None
         self.error_id: ErrorId | None = None
@@ -117,6 +107,17 @@ class FlowRun:
         self.watchers: list[Callable[[], None]] = []
         self.wait: Wait | None = None
         self._reset()
+
+    def define(self, definition: Flow[..., object] | Responder | None, started: Started) -> None:
+        """Set the code and the identity."""
+        self.definition = definition
+        self.info = FlowInfo(
+            id=self.flow_id,
+            name=started.flow,
+            version=started.version,
+            user=UserName(started.user),
+            client_id=started.client_id,
+        )
 
     def _reset(self) -> None:
         """Forget everything that a replay of the code builds up again."""
@@ -128,6 +129,9 @@ class FlowRun:
         self.deadlines: list[int] = []
         self.frame: Frame | None = None
         self.step_place = ""
+        self.step_scope = StepScope(self)
+        self.set_aside: BaseException | None = None
+        self.ahead_until = 0
         self.wait = None
         self.timer: Timer | None = None
 
@@ -137,6 +141,7 @@ class FlowRun:
         """Enter the flow function in a fresh greenlet; called from the loop."""
         assert self.definition is not None
         self.machine.move(Input.STARTED)
+        self.ahead_until = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
         self.is_critical = False
         self.frame = Frame("", self.definition, self.tree)
         if self.machine.started.origin is not None:
@@ -149,34 +154,67 @@ class FlowRun:
         self.greenlet.switch()
 
     def _main(self) -> None:
+        value, outcome, error = None, b"", None
         try:
-            result = self._call()
+            value = self._call()
+            self.check_alive()
             conversing.settle(self, self.sessions_of_frame())
-            self.machine.ended()
+            self.machine.ended("the end of the flow")
             assert self.definition is not None
-            outcome = self.definition.arguments.encode_result(result)
-        except FlowDiverged as unwound:
-            self.manager.failed(self, self._located(unwound.report))
-        except FlowUnwound:
+            outcome = self.definition.arguments.encode_result(value)
+        except KeyboardInterrupt:
+            # It is meant for the process; the flow begins again from its journal.
+            self.manager.hospital.interrupted(self)
+            raise
+        except BaseException as raised:  # a flow's failure is a value to the engine
+            error = raised
+        if getcurrent() is not self.greenlet:
+            # Taken down from outside; whatever the code made of that has no effect.
             return
-        except BaseException as error:  # a flow's failure is a value to the engine
-            self.manager.failed(self, error)
+        error = verdict(self.machine, self.set_aside, error)
+        if error is None:
+            self.manager.completed(self, outcome, value)
         else:
-            self.manager.completed(self, outcome, result)
+            self.manager.hospital.failed(self, error)
 
     def _call(self) -> object:
         definition, started = self.definition, self.machine.started
         assert definition is not None
         if isinstance(definition, Responder):
             return definition.function(Session(self, 0))
-        return definition.arguments.call(definition.arguments.decode(started.arguments))
+        try:
+            arguments = definition.arguments.decode(started.arguments)
+        except BadMessage as error:
+            self.put_aside(UndecodableEvent(f"the arguments of {started.flow}: {error}"), error)
+        return definition.arguments.call(arguments)
+
+    def check_alive(self) -> None:
+        """Stop code that has swallowed what takes its greenlet down; call it after user code."""
+        if getcurrent() is not self.greenlet or self.set_aside is not None:
+            raise FlowUnwound("the flow is being taken down")
+
+    def put_aside(self, error: BaseException, cause: BaseException | None = None) -> NoReturn:
+        """Unwind the flow that calls this, and hand ``error`` to the hospital."""
+        error.__cause__ = cause
+        self.set_aside = error
+        current = getcurrent()
+        assert isinstance(current, FlowGreenlet)
+        current.driver = Unwinding()  # type: ignore[assignment]
+        raise FlowSetAside(error)
 
     def resume(self) -> None:
         """Run until the flow suspends again or ends; called from the loop, once made ready."""
         self.is_ready = False
-        status = self.machine.status
+        machine = self.machine
+        status = machine.status
         if status is Status.WAITING:
-            self.machine.move(Input.RESUMED)
+            wait = self.wait
+            if self.manager.is_replay_checked and wait is not None and not wait.by_commit:
+                if self.manager.hospital.reload(self):
+                    self.begin()
+                return
+            machine.move(Input.RESUMED)
+            self.ahead_until = machine.index_next + RUN_AHEAD_EVENTS_MAX
             self.wait = None
             assert self.greenlet is not None
             self.greenlet.switch()
@@ -184,8 +222,13 @@ class FlowRun:
             self.begin()
 
     def make_ready(self) -> None:
-        """Queue for the next turn; no effect if queued, or if the flow neither waits nor starts."""
-        if not self.is_ready and self.machine.status in (Status.WAITING, Status.NEW):
+        """Queue for the next turn; no effect if queued, or if the flow does not wait."""
+        if not self.is_ready and self.machine.status is Status.WAITING:
+            self.start_soon()
+
+    def start_soon(self) -> None:
+        """Queue a flow that is new, or waits."""
+        if not self.is_ready:
             self.is_ready = True
             self.manager.ready.append(self)
             self.commits.schedule()
@@ -209,7 +252,10 @@ class FlowRun:
     def changed(self) -> None:
         """Tell those who watch the flow."""
         for watcher in list(self.watchers):
-            watcher()
+            try:
+                watcher()
+            except Exception:
+                log.exception("a watcher of a flow failed", extra={"flow_id": self.flow_id})
 
     def unwind(self) -> None:
         """Take the greenlet down, wherever it stands; its ``finally`` blocks have no effect."""
@@ -218,22 +264,32 @@ class FlowRun:
             self.timer.cancel()
         if taken_down is not None and not taken_down.dead:
             taken_down.driver = Unwinding()  # type: ignore[assignment]
-            # When it is dead, control goes to its parent: that must be us, wherever we run.
+            # When it has died, go on here and not in the hub, which would never come back to us.
             taken_down.parent = getcurrent()
             taken_down.throw(FlowUnwound("the flow is being taken down"))
+            if not taken_down.dead:
+                # It blocks in a `finally`; the loop takes it from there.
+                taken_down.parent = self.hub
         self._reset()
 
     def rebuild(self, machine: FlowMachine) -> None:
-        """Prepare to run again from the journal."""
+        """Take the greenlet down, to begin again from the journal."""
+        if self.machine.status is not Status.NEW:
+            self.machine.move(Input.RETRIED)
         self.unwind()
         self.machine = machine
-        self.make_ready()
 
-    def await_retry(self, time_ms: int, error: BaseException) -> None:
-        """Run again from the journal at ``time_ms``; called as the greenlet's last act."""
+    def await_retry(self, time_ms: int, error: BaseException, due: Callable[[], None]) -> None:
+        """Call ``due`` at ``time_ms`` to run again; called as the greenlet's last act."""
         self.machine.move(Input.RETRIED)
         self.wait = Wait(on=f"retry after {error}", since=self.now(), until=time_ms)
-        self.timer = self.manager.loop.call_at(time_ms, self.manager.retry_callback(self))
+        self.timer = self.manager.loop.call_at(time_ms, due)
+
+    def let_go(self) -> None:
+        """Drop what only a living flow needs; its greenlet is dead or about to die."""
+        self._reset()
+        self.machine.recorded.clear()
+        self.machine.cursor = 0
 
     def arrived(self, session: int) -> None:
         """Learn that a session got something, or that its peer has accepted."""
@@ -263,8 +319,9 @@ class FlowRun:
     # --- the journal ------------------------------------------------------------------------
 
     def append(self, event: Event) -> None:
-        """Journal ``event`` in the open batch."""
+        """Journal the outcome of an operation in the open batch."""
         machine, commits = self.machine, self.commits
+        assert machine.cursor == len(machine.recorded), "a replay writes nothing"
         commits.journal[self.key + machine.index_next.to_bytes(4, "big")] = encode(event)
         machine.index_next += 1
         self.batch_number = commits.number
@@ -272,6 +329,22 @@ class FlowRun:
             commits.wake()
         elif not commits.is_scheduled:
             commits.schedule()
+
+    def append_fact(self, event: Accepted) -> None:
+        """Journal something that the flow did not ask for; it may come during a replay."""
+        machine, commits = self.machine, self.commits
+        commits.journal[self.key + machine.index_next.to_bytes(4, "big")] = encode(event)
+        machine.index_next += 1
+        machine.facts += 1
+        self.batch_number = commits.number
+        commits.wake()
+
+    def give_way(self) -> None:
+        """Wait for the disk if the flow is far ahead of it; called by what does not wait itself."""
+        if self.machine.index_next >= self.ahead_until:
+            if not self.machine.is_replaying:
+                self.await_commit()
+            self.ahead_until = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
 
     @property
     def path(self) -> str:
@@ -296,71 +369,17 @@ class FlowRun:
             case _:
                 return "running"
 
-    def _located(self, report: Diverged) -> Diverged:
-        """Add the source line of the flow at which it diverged."""
-        frame = sys.exc_info()[2]
-        source = ""
-        while frame is not None:
-            module = frame.tb_frame.f_globals.get("__name__", "")
-            if not module.startswith("runtime."):
-                source = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
-            frame = frame.tb_next
-        return Diverged(report.place, report.recorded, report.asked, source)
-
     # --- Driver: time, chance, deadlines ------------------------------------------------------
 
-    def now_ms(self) -> int:
-        """See `runtime.driver.Driver`."""
-        event = self.machine.clocked(path=self.path)
-        if event is None:
-            event = Clocked(self.now(), self.path)
-            self.append(event)
-        return event.time
-
-    def sleep_until(self, time_ms: int | None, delay_ms: int) -> None:
-        """See `runtime.driver.Driver`."""
-        event = self.machine.slept(path=self.path)
-        if event is None:
-            now = self.now()
-            event = Slept(now, self.path, now + delay_ms if time_ms is None else time_ms)
-            self.append(event)
-        until = event.until
-        deadline = self.deadline()
-        if deadline is not None and deadline < until:
-            self.wait_for(Wait(on="sleep", since=event.time), wake_at=deadline)
-            self.raise_timeout()
-        if not self.machine.is_replaying:
-            self.wait_for(Wait(on="sleep", since=event.time), wake_at=until)
-
-    def wait_for(self, wait: Wait, *, wake_at: int) -> None:
-        """Suspend until a time has come, unless the replay already goes on behind it."""
-        while not self.machine.is_replaying and self.now() < wake_at:
-            self.suspend(Wait(on=wait.on, since=wait.since, until=wake_at))
-
-    def raise_timeout(self) -> None:
-        """Journal that a wait timed out, or match that it did, and raise it."""
-        until = self.deadline()
-        assert until is not None
-        if self.machine.timed_out(path=self.path) is None:
-            self.append(TimedOut(self.now(), self.path, until))
-        raise FlowTimeout("a timeout ran out while the flow was waiting")
-
-    def deadline(self) -> int | None:
-        """Return the earliest deadline that bounds a wait now."""
-        return min(self.deadlines) if self.deadlines else None
-
-    def enter_deadline(self, delay_ms: int) -> None:
-        """See `runtime.driver.Driver`."""
-        event = self.machine.deadline_set(path=self.path)
-        if event is None:
-            now = self.now()
-            event = DeadlineSet(now, self.path, now + delay_ms)
-            self.append(event)
-        self.deadlines.append(event.until)
+    now_ms = timing.now_ms
+    sleep_until = timing.sleep_until
+    enter_deadline = timing.enter_deadline
 
     def leave_deadline(self) -> None:
         """See `runtime.driver.Driver`."""
-        self.deadlines.pop()
+        # Not if this greenlet was taken down: the deadlines may be those of the next one.
+        if getcurrent() is self.greenlet:
+            self.deadlines.pop()
 
     def derive(self, label: bytes) -> bytes:
         """See `runtime.driver.Driver`."""
@@ -399,39 +418,7 @@ class FlowRun:
     run_step = steps.run_step
     run_atomic = steps.run_atomic
 
-    def run_subflow(self, flow: Flow[..., object], arguments: tuple[object, ...]) -> object:
-        """See `runtime.driver.Driver`."""
-        caller = self.frame
-        assert caller is not None
-        mark = fingerprint(flow.arguments.encode(arguments))
-        index = self.machine.position()
-        if self.machine.entered(path=caller.path, flow=flow.name, arguments=mark) is None:
-            self.append(Entered(self.now(), caller.path, flow.name, flow.version, mark))
-        tree = caller.tree.child(flow.name, flow.labels)
-        self.frame = Frame(f"{caller.path}{index}/", flow, tree)
-        try:
-            value = flow.arguments.call(arguments)
-            conversing.settle(self, self.sessions_of_frame())
-        except FlowUnwound:
-            raise
-        except BaseException as error:
-            self._leave(flow, error)
-            tree.fail(str(error))
-            raise
-        else:
-            self._leave(flow, None)
-            tree.finish()
-            return value
-        finally:
-            self.frame = caller
-
-    def _leave(self, flow: Flow[..., object], error: BaseException | None) -> None:
-        failed = error is not None
-        if self.machine.left(path=self.path, flow=flow.name, failed=failed) is None:
-            self.append(Left(self.now(), self.path, flow.name, failed))
-            conversing.end_sessions(self, self.sessions_of_frame(), error)
-        for number in self.sessions_of_frame():
-            self.views[number].is_closed = True
+    run_subflow = subflows.run_subflow
 
     # --- Driver: sessions ---------------------------------------------------------------------
 

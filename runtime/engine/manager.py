@@ -1,6 +1,7 @@
-"""All flows of a node: start, answer peers, end, hold, retry, kill.
+"""All flows of a node: start, answer peers, end.
 
-Recovery after a restart is in `runtime.engine.recovery`. A flow that ended keeps its result only if
+Recovery after a restart is in `runtime.engine.recovery`, what becomes of failed flows in
+`runtime.engine.hospital`. A flow that ended keeps its result only if
 it was started with a client id; a flow that runs has no row but its journal.
 """
 
@@ -9,24 +10,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from runtime.atomic import AtomicFunction
+from runtime.atomic import AtomicFunction, StoreTxn
 from runtime.core.envelopes import Open, number_of
-from runtime.core.events import JOURNAL, AnyEvent, Origin, Started, decode, encode
+from runtime.core.events import Origin, Started, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
-from runtime.core.triage import Fail, Hold, RetryAfter, causes, triage
+from runtime.driver import driver_or_none
 from runtime.engine import conversing
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
 from runtime.engine.flow_ids import flow_id_at, key_of, new_key
 from runtime.engine.flow_run import FlowRun
+from runtime.engine.hospital import Hospital
 from runtime.engine.inbox import put_unread, remove_unread
 from runtime.engine.outbox import Outbox
 from runtime.engine.results import (
     CLIENT_IDS,
     HELD,
     RESULTS,
-    Held,
     Outcome,
     Result,
     client_key,
@@ -35,24 +36,18 @@ from runtime.engine.results import (
 )
 from runtime.engine.store_txn import OpenTxn
 from runtime.error_codec import encode_error
-from runtime.errors import (
-    Diverged,
-    FlowException,
-    FlowKilled,
-    NodeStopped,
-    UndecodableEvent,
-    UnexpectedFlowEnd,
-    UnknownFlow,
-)
+from runtime.errors import InFlow, NodeStopped, UnknownFlow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
 from runtime.limits import SESSIONS_PER_PEER_MAX
-from runtime.ports import Clock, Entropy, Loop
+from runtime.ports import Clock, Entropy, Loop, Signal
 from runtime.progress_tree import ProgressTree
 
 log = logging.getLogger("sennit.flow")
+
+EndCallback = Callable[[StoreTxn, FlowId], None]
 
 # Flows that ended lately, for lists and for callers that ask a moment too late; in memory only.
 ENDED_REMEMBERED_MAX: Final = 1_000
@@ -72,6 +67,7 @@ class FlowManager:
         outbox: Outbox,
         ready: deque[FlowRun],
         hold_unexpected: bool,
+        is_replay_checked: bool,
     ) -> None:
         self.host = host
         self.loop = loop
@@ -80,7 +76,8 @@ class FlowManager:
         self.commits = commits
         self.outbox = outbox
         self.ready = ready
-        self.hold_unexpected = hold_unexpected
+        self.is_replay_checked = is_replay_checked
+        self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock)
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: dict[FlowId, FlowRun] = {}
@@ -88,6 +85,7 @@ class FlowManager:
         self.is_draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
         self._announced_batch = 0
+        self._waiting: set[Signal] = set()
 
     # --- starting -----------------------------------------------------------------------------
 
@@ -108,7 +106,8 @@ class FlowManager:
         if client_id is not None:
             known = self._of_client_id(client_key(user, client_id))
             if known is not None:
-                self._await_start(is_awaited)
+                if is_awaited:
+                    self.wait_durable()
                 return known
         if self.host.registry.flows.get(flow.name) is None:
             self.host.register(flow)
@@ -126,14 +125,16 @@ class FlowManager:
         run = self._create(started, flow, None)
         if client_id is not None:
             self.commits.put(CLIENT_IDS, client_key(user, client_id), run.key)
-        self._await_start(is_awaited)
+        if is_awaited:
+            self.wait_durable()
         return run.handle
 
     def open_arrived(self, peer: PeerName, opened: Open, encoded: bytes) -> None:
         """Start the responder that an open message asks for, or refuse it."""
-        registry = self.host.registry
-        if self.is_draining:
+        if self.is_stopping or self.is_draining:
+            # Unanswered, the peer asks again.
             return
+        registry = self.host.registry
         responder = registry.responders.get(opened.flow)
         if responder is None:
             if opened.flow in registry.flows:
@@ -148,8 +149,9 @@ class FlowManager:
             )
             self.delivery.refuse(peer, opened, reason)
             return
-        if self.delivery.session_count(peer) >= SESSIONS_PER_PEER_MAX or self.is_stopping:
-            self.delivery.refuse(peer, opened, "too many open sessions, or the node is stopping")
+        if self.delivery.session_count(peer) >= SESSIONS_PER_PEER_MAX:
+            reason = f"{peer} has {SESSIONS_PER_PEER_MAX:,} sessions open to this node already"
+            self.delivery.refuse(peer, opened, reason)
             return
         self._start_responder(peer, opened, encoded, responder)
 
@@ -200,14 +202,41 @@ class FlowManager:
             self.commits.acknowledge(machine.peer, opened.sid, 0)
             self.outbox.add(machine.sid, machine.peer, accept, is_blocked=False)
         self.commits.wake()
-        run.make_ready()
+        run.start_soon()
         return run
 
-    def _await_start(self, is_awaited: bool) -> None:
-        if is_awaited:
-            signal = self.loop.signal()
-            self.commits.after(signal.set)
+    def wait_durable(self) -> None:
+        """Block the calling greenlet until all that was written so far is durable.
+
+        Raises `NodeStopped` if the node stops before: it may be, or not.
+        """
+        is_durable: list[bool] = []
+        signal = self.loop.signal()
+
+        def landed() -> None:
+            is_durable.append(True)
+            signal.set()
+
+        self.commits.after(landed)
+        self._waiting.add(signal)
+        try:
             signal.wait()
+        finally:
+            self._waiting.discard(signal)
+        if not is_durable:
+            raise NodeStopped("this node stopped before it knew whether that was durable")
+
+    def cut_off(self) -> None:
+        """Let nobody wait for ever for a node that has stopped."""
+        for signal in list(self._waiting):
+            signal.set()
+        for run in self.runs.values():
+            run.handle.cut_off(
+                NodeStopped(
+                    f"this node stopped while flow {run.flow_id} ({run.info.name}) was "
+                    f"{run.status_text()}; it goes on when the node is started again"
+                )
+            )
 
     def _of_client_id(self, key: bytes) -> FlowHandle[object] | None:
         flow_key = self.commits.get(CLIENT_IDS, key)
@@ -256,44 +285,8 @@ class FlowManager:
         run.value = value
         self._end(run, Outcome(value=value), outcome, None, None)
 
-    def failed(self, run: FlowRun, error: BaseException) -> None:
-        """Decide what becomes of a flow whose function raised, and do it."""
-        if run.machine.index_next > run.retried_at_index:
-            run.retries = 0
-        run.retried_at_index = run.machine.index_next
-        decision = triage(
-            error,
-            retries=run.retries,
-            chance=self.chance(),
-            is_critical=run.is_critical,
-            hold_unexpected=self.hold_unexpected,
-        )
-        match decision:
-            case RetryAfter(delay_ms):
-                run.retries += 1
-                log.warning(
-                    "flow will be retried: %s",
-                    error,
-                    extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
-                )
-                run.await_retry(self.clock.now_ms() + delay_ms, error)
-            case Hold(reason):
-                self.hold(run, error, reason)
-            case Fail():
-                self._fail(run, error, self.error_id_of(error))
-
-    def _fail(self, run: FlowRun, error: BaseException, error_id: ErrorId) -> None:
-        self.counts["failed"] += 1
-        run.error, run.error_id = error, error_id
-        log.error(
-            "flow failed: %s: %s",
-            type(error).__name__,
-            error,
-            exc_info=None if isinstance(error, FlowException | FlowKilled) else error,
-            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
-        )
-        error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
-        run.tree.fail(f"{type(error).__name__}: {error}")
+    def end_failed(self, run: FlowRun, error: BaseException, error_id: ErrorId) -> None:
+        """End a flow with the error that the hospital let it fail with."""
         self._end(run, Outcome(error=error), encode_error(error, error_id), error, error_id)
 
     def _end(
@@ -312,9 +305,7 @@ class FlowManager:
                 remove_unread(commits, machine, number_of(content))
             self.delivery.bury(machine)
         for callback in self.host.end_callbacks:
-            txn = OpenTxn(commits, self.host)
-            callback(txn, run.flow_id)
-            txn.apply()
+            self._call_at_end(callback, run.flow_id)
         journal = commits.journal
         for index in range(run.machine.index_next):
             key = run.key + index.to_bytes(4, "big")
@@ -349,78 +340,37 @@ class FlowManager:
         run.handle.resolve(end)
         run.changed()
 
+    def _call_at_end(self, callback: EndCallback, flow_id: FlowId) -> None:
+        txn = OpenTxn(self.commits, self.host)
+        try:
+            callback(txn, flow_id)
+        except Exception:
+            # The flow has ended all the same; what the callback wrote so far is discarded.
+            log.exception("a callback at the end of a flow failed", extra={"flow_id": flow_id})
+        else:
+            txn.apply()
+
     def _remember(self, run: FlowRun) -> None:
+        run.let_go()
         self.ended[run.flow_id] = run
         if len(self.ended) > ENDED_REMEMBERED_MAX:
             del self.ended[next(iter(self.ended))]
 
-    # --- the hospital ---------------------------------------------------------------------------
-
-    def hold(self, run: FlowRun, error: BaseException, reason: str) -> None:
-        """Keep a flow intact until an operator decides; its messages are kept too."""
-        self.counts["held"] += 1
-        error_id = self.error_id_of(error)
-        run.error, run.error_id, run.hold_reason = error, error_id, reason
-        log.error(
-            "flow held (%s): %s: %s",
-            reason,
-            type(error).__name__,
-            error,
-            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
-        )
-        held = Held(
-            reason,
-            f"{type(error).__name__}: {error}",
-            error_id,
-            self.clock.now_ms(),
-            isinstance(error, Diverged | UndecodableEvent | UnknownFlow),
-        )
-        self.commits.put(HELD, run.key, encode_row(held))
-        run.machine.move(Input.HELD)
-        run.changed()
+    # --- verbs ----------------------------------------------------------------------------------
 
     def retry(self, flow_id: FlowId) -> bool:
-        """Let a held flow run again from its journal; False if it is not held."""
-        run = self.runs.get(flow_id)
-        if run is None or run.machine.status is not Status.HELD:
-            return False
-        if run.definition is None:
-            run.definition = self.definition_of(run.machine.started)
-            if run.definition is None:
-                return False
-        self.commits.delete(HELD, run.key)
-        self.commits.wake()
-        run.error, run.error_id, run.hold_reason, run.retries = None, None, "", 0
-        run.rebuild(FlowMachine(self.events(run)))
-        return True
-
-    def retry_callback(self, run: FlowRun) -> Callable[[], None]:
-        """Return what rebuilds a flow when its back-off is over."""
-
-        def due() -> None:
-            if run.flow_id in self.runs and run.machine.status is Status.NEW:
-                run.rebuild(FlowMachine(self.events(run)))
-
-        return due
+        """See `Hospital.retry`."""
+        return self.hospital.retry(flow_id)
 
     def kill(self, flow_id: FlowId) -> bool:
-        """End a flow at once, as `FlowKilled`; its peers are told. False if it has ended."""
-        run = self.runs.get(flow_id)
-        if run is None:
-            return False
-        run.unwind()
-        self._fail(run, FlowKilled(f"flow {flow_id} was killed"), self.new_error_id())
-        return True
+        """See `Hospital.kill`."""
+        return self.hospital.kill(flow_id)
 
     def definition_of(self, started: Started) -> Flow[..., object] | Responder | None:
         """Return the code for a journal, if it is installed."""
         if started.origin is None:
             return self.host.registry.flows.get(started.flow)
         return self.host.registry.responders.get(started.origin.flow)
-
-    def events(self, run: FlowRun) -> list[AnyEvent]:
-        """Read a flow's journal; raises `UndecodableEvent`."""
-        return [decode(value) for _, value in self.commits.scan(JOURNAL, run.key, run.key_end)]
 
     # --- odds and ends ----------------------------------------------------------------------------
 
@@ -432,13 +382,13 @@ class FlowManager:
         self, atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
     ) -> object:
         """See `runtime.host.Runner`."""
+        if driver_or_none() is not None:
+            raise InFlow(f"in a flow, call {atomic.name}(...) itself instead of run_atomic")
         txn = OpenTxn(self.commits, self.host)
         value = atomic.arguments.call(arguments, txn)
         txn.apply()
         self.announce_commit()
-        signal = self.loop.signal()
-        self.commits.after(signal.set)
-        signal.wait()
+        self.wait_durable()
         return value
 
     def announce_commit(self) -> None:
@@ -458,14 +408,3 @@ class FlowManager:
     def chance(self) -> float:
         """Return a random number in [0, 1)."""
         return int.from_bytes(self.entropy.random_bytes(6), "big") / (1 << 48)
-
-    def new_error_id(self) -> ErrorId:
-        """Return a fresh error id."""
-        return ErrorId(self.entropy.random_bytes(8).hex())
-
-    def error_id_of(self, error: BaseException) -> ErrorId:
-        """Return the id that an error came with from a peer, or a new one."""
-        for cause in causes(error):
-            if isinstance(cause, FlowException | UnexpectedFlowEnd) and cause.error_id:
-                return ErrorId(cause.error_id)
-        return self.new_error_id()

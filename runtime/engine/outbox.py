@@ -157,6 +157,15 @@ class Outbox:
                 self.commits.delete(OUTBOX, _key(sid, entry.number))
             self._forget(sid)
 
+    def has(self, sid: SessionId) -> bool:
+        """Tell whether a session has messages that the peer has not acknowledged."""
+        return sid in self._sessions
+
+    def peer_of(self, sid: SessionId) -> PeerName | None:
+        """Return whom the unacknowledged messages of a session are for, if there are any."""
+        session = self._sessions.get(sid)
+        return None if session is None else session.peer
+
     def unacknowledged_bytes(self, sid: SessionId) -> int:
         """Return how much of a session the peer has not acknowledged."""
         session = self._sessions.get(sid)
@@ -178,7 +187,7 @@ class Outbox:
         link = self._links.get(peer)
         if link is not None:
             link.delay_ms = RESEND_MS_FIRST
-            self._resend(peer, link)
+            self._resend(peer, link, min_age_ms=0)
             self._arm(peer, link)
 
     def restore(
@@ -209,7 +218,7 @@ class Outbox:
     def resume(self) -> None:
         """Send everything again after a restart."""
         for peer, link in list(self._links.items()):
-            self._resend(peer, link)
+            self._resend(peer, link, min_age_ms=0)
             self._arm(peer, link)
 
     def close(self) -> None:
@@ -258,21 +267,31 @@ class Outbox:
 
     def _due(self, peer: PeerName, link: _Link) -> None:
         link.timer = None
+        # Progress in one session says nothing of a message of another one that got lost.
+        self._resend(peer, link, min_age_ms=link.delay_ms)
         if link.had_progress:
             link.delay_ms = RESEND_MS_FIRST
         else:
-            self._resend(peer, link)
             link.delay_ms = min(link.delay_ms * 2, RESEND_MS_MAX)
         self._arm(peer, link)
 
-    def _resend(self, peer: PeerName, link: _Link) -> None:
-        """Transmit again what is released, once what it depends on is durable."""
+    def _resend(self, peer: PeerName, link: _Link, *, min_age_ms: int) -> None:
+        """Transmit again what is released, once what it depends on is durable; in turns."""
+        now = self.clock.now_ms()
         count = 0
-        for session in link.sessions.values():
-            for entry in session.entries:
-                if entry.is_released:
-                    self.commits.send(peer, envelopes.encode(entry.envelope))
-                    count += 1
+        for sid, session in list(link.sessions.items()):
+            due = [
+                entry
+                for entry in session.entries
+                if entry.is_released and now - entry.sent_ms >= min_age_ms
+            ]
+            for entry in due:
+                entry.sent_ms = now
+                self.commits.send(peer, envelopes.encode(entry.envelope))
+            if due:
+                # The others come first the next time.
+                link.sessions[sid] = link.sessions.pop(sid)
+            count += len(due)
             if count > RESEND_ENVELOPES_MAX:
                 break
         self.resent += count

@@ -5,28 +5,34 @@ run (held, missing, diverged) are still taken and kept.
 """
 
 import logging
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from runtime.core import envelopes
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input
 from runtime.core.replay import fold_sessions
+from runtime.core.session_machine import SessionMachine
 from runtime.engine.flow_ids import flow_id_at
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.inbox import INBOX, session_of
-from runtime.engine.manager import FlowManager
 from runtime.engine.outbox import OUTBOX
 from runtime.engine.results import HELD, held_decoder
 from runtime.errors import FlowFailed, UndecodableEvent, UnknownFlow
 from runtime.ids import SessionId
 
+if TYPE_CHECKING:
+    from runtime.engine.manager import FlowManager
+
 log = logging.getLogger("sennit.recovery")
 
 _FLOW_KEY_BYTES: Final = 16
 
+# In place of a first event that this code can't read.
+UNREADABLE: Final = Started(0, "", "unreadable", 0, b"", b"", "", None, None)
 
-def recover(manager: FlowManager) -> int:
+
+def recover(manager: "FlowManager") -> int:
     """Rebuild everything; flows that may run are made ready. Returns how many flows there are."""
     for key, records in _journals(manager):
         _recover_flow(manager, key, records)
@@ -39,7 +45,7 @@ def recover(manager: FlowManager) -> int:
     return len(manager.runs)
 
 
-def _journals(manager: FlowManager) -> Iterator[tuple[bytes, list[bytes]]]:
+def _journals(manager: "FlowManager") -> Iterator[tuple[bytes, list[bytes]]]:
     """Yield each flow's key and the records of its journal, in order."""
     key = b""
     records: list[bytes] = []
@@ -53,37 +59,60 @@ def _journals(manager: FlowManager) -> Iterator[tuple[bytes, list[bytes]]]:
         yield key, records
 
 
-def _recover_flow(manager: FlowManager, key: bytes, records: list[bytes]) -> None:
-    flow_id = flow_id_at(key)
+def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> None:
     trouble: Exception | None = None
     events: list[AnyEvent] = []
-    for record in records:
-        try:
+    sessions: dict[int, SessionMachine] = {}
+    try:
+        for record in records:
             events.append(decode(record))
-        except UndecodableEvent as error:
-            trouble = error
-            break
-    if not events or not isinstance(events[0], Started):
-        log.error("a journal without a readable start is set aside", extra={"flow_id": flow_id})
-        return
+        sessions = fold_sessions(_checked(events))
+    except UndecodableEvent as error:
+        trouble = error
+    is_partly_read = trouble is not None
+    if is_partly_read and not (events and isinstance(events[0], Started)):
+        events = [UNREADABLE]
     started = events[0]
+    assert isinstance(started, Started)
     definition = manager.definition_of(started)
     if trouble is None and definition is None:
         name = started.flow if started.origin is None else f"the responder to {started.origin.flow}"
         trouble = UnknownFlow(f"{name} is not installed on this node; install its app, then retry")
-    run = FlowRun(manager, flow_id, key, definition, FlowMachine(events), fold_sessions(events))
+    run = FlowRun(manager, flow_id_at(key), key, definition, FlowMachine(events), sessions)
     run.machine.index_next = len(records)
-    manager.runs[flow_id] = run
+    run.is_partly_read = is_partly_read
+    manager.runs[run.flow_id] = run
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
     _settle_status(manager, run, trouble)
 
 
-def _settle_status(manager: FlowManager, run: FlowRun, trouble: Exception | None) -> None:
+def _checked(events: list[AnyEvent]) -> list[AnyEvent]:
+    if not isinstance(events[0], Started):
+        raise UndecodableEvent(f"the journal begins with {type(events[0]).__name__}")
+    return events
+
+
+def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> None:
+    """Bring back the sessions of a flow whose journal could not be read at the start, but now."""
+    started = events[0]
+    assert isinstance(started, Started)
+    run.is_partly_read = False
+    run.sessions = fold_sessions(events)
+    for machine in run.sessions.values():
+        manager.delivery.add(run, machine)
+        for _, encoded in list(manager.commits.scan(INBOX, machine.sid, machine.sid + b"\xff" * 5)):
+            _restore_unread(machine, encoded)
+        if machine.peer_sid is not None:
+            manager.outbox.unblock(machine.sid, machine.peer_sid)
+
+
+def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | None) -> None:
     row = manager.commits.get(HELD, run.key)
     held = None if row is None else held_decoder.decode(row)
     if trouble is not None:
-        manager.hold(run, trouble, "missing or undecodable")
+        reason = "undecodable event" if run.is_partly_read else "not installed here"
+        manager.hospital.hold(run, trouble, reason)
     elif held is not None and not held.is_by_code:
         name, _, message = held.error.partition(": ")
         run.error = FlowFailed(held.error_id, name, message)
@@ -92,22 +121,27 @@ def _settle_status(manager: FlowManager, run: FlowRun, trouble: Exception | None
     else:
         if held is not None:
             manager.commits.delete(HELD, run.key)
-        run.make_ready()
+        run.start_soon()
 
 
-def _recover_inbox(manager: FlowManager) -> None:
+def _recover_inbox(manager: "FlowManager") -> None:
     """Hand back what had arrived and was not read. Rows are in order of session and number."""
-    for key, encoded in manager.commits.scan(INBOX, b"", None):
+    may_be_orphans = not any(run.is_partly_read for run in manager.runs.values())
+    for key, encoded in list(manager.commits.scan(INBOX, b"", None)):
         found = manager.delivery.sessions.get(session_of(key))
-        if found is None:
+        if found is not None:
+            _restore_unread(found[1], encoded)
+        elif may_be_orphans:
             manager.commits.delete(INBOX, key)
-            continue
-        content = envelopes.decode(encoded)
-        assert not isinstance(content, envelopes.Accept | envelopes.Ack)
-        found[1].restore_arrived(content, encoded, is_read=False)
 
 
-def _peer_session(manager: FlowManager, sid: SessionId) -> SessionId | None:
+def _restore_unread(machine: SessionMachine, encoded: bytes) -> None:
+    content = envelopes.decode(encoded)
+    assert not isinstance(content, envelopes.Accept | envelopes.Ack)
+    machine.restore_arrived(content, encoded, is_read=False)
+
+
+def _peer_session(manager: "FlowManager", sid: SessionId) -> SessionId | None:
     found = manager.delivery.sessions.get(sid)
     if found is not None:
         return found[1].peer_sid

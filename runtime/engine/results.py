@@ -1,11 +1,13 @@
 """What is kept of flows beside their journals: results, holds, client ids.
 
 space client_ids   key: user | 0x00 | client id    value: flow id (16 bytes)
+                   if that is too long for a key: 0xff | its BLAKE2b-256
 space results      key: flow id (16 bytes)         value: msgpack array, see `Result`
 space held         key: flow id (16 bytes)         value: msgpack array, see `Held`
 """
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -56,10 +58,14 @@ def client_key(user: str, client_id: str) -> bytes:
         raise ClientIdInvalid(
             f"a client id has 1 to {CLIENT_ID_CHARACTERS_MAX} characters, this one {len(client_id)}"
         )
-    key = f"{user}\0{client_id}".encode()
+    try:
+        key = f"{user}\0{client_id}".encode()
+    except UnicodeEncodeError as error:
+        raise ClientIdInvalid(f"a client id is text that can be encoded: {error}") from error
     if len(key) <= KEY_BYTES_MAX:
         return key
-    raise ClientIdInvalid(f"user and client id together take {len(key)} bytes, too many for a key")
+    # No text in UTF-8 begins with 0xff.
+    return b"\xff" + blake2b(key, digest_size=32).digest()
 
 
 class Outcome:

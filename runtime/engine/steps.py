@@ -3,16 +3,27 @@
 import contextvars
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from runtime.atomic import AtomicFunction
 from runtime.codec import fingerprint
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
+from runtime.core.triage import causes
+from runtime.driver import Driver
 from runtime.engine.store_txn import OpenTxn
-from runtime.engine.waits import Wait
+from runtime.engine.timing import wait_until
 from runtime.error_codec import decode_error, encode_error
-from runtime.errors import FlowException, FlowUnwound, StepInterrupted
+from runtime.errors import (
+    FlowException,
+    FlowUnwound,
+    HoldForOperator,
+    RetryLater,
+    SessionError,
+    StepInterrupted,
+    UndecodableEvent,
+    UnserialisableMessage,
+)
 from runtime.step import Kind, StepFunction, running_in_thread
 
 if TYPE_CHECKING:
@@ -28,22 +39,24 @@ def run_step(
     mark = fingerprint(step.arguments.encode(arguments))
     machine = run.machine
     path = run.path
-    place = machine.index_next
+    place = machine.place
     if machine.cursor < len(machine.recorded):
         return _replay(run, step, arguments, mark)
-    if step.kind is not Kind.PURE and run.batch_number > run.commits.durable:
+    if step.kind is Kind.PURE:
+        run.give_way()
+    elif run.batch_number > run.commits.durable:
         run.await_commit()
-    if step.kind is Kind.AT_MOST_ONCE or step.in_thread:
-        return _run_slowly(run, step, arguments, mark, attempt=1, place=place)
     run.step_place = f"{path}{place}"
+    if step.kind is Kind.AT_MOST_ONCE or step.in_thread:
+        return _run_slowly(run, step, arguments, mark, attempt=1)
     try:
-        value = step.arguments.call(arguments)
-    except FlowUnwound:
+        value = _call(run, step, arguments)
+    except (FlowUnwound, KeyboardInterrupt):
         raise
-    except Exception as error:  # a failed attempt is a value to the retry policy
-        return _attempt_failed(run, step, arguments, mark, attempt=1, place=place, error=error)
-    run.append(Stepped(run.now(), path, step.name, mark, step.arguments.encode_result(value)))
-    return value
+    except BaseException as error:  # a failed attempt is a value to the retry policy
+        _attempt_failed(run, step, mark, 1, error)
+        return _run_slowly(run, step, arguments, mark, attempt=2)
+    return _succeeded(run, step, mark, value)
 
 
 def run_atomic(
@@ -52,17 +65,22 @@ def run_atomic(
     """Return the outcome of an atomic function."""
     mark = fingerprint(atomic.arguments.encode(arguments))
     path = run.path
+    run.give_way()
     event = run.machine.step(path=path, name=atomic.name, arguments=mark, is_loose=False)
     if event is not None:
-        assert isinstance(event, Stepped)
-        return _outcome(event, atomic.arguments.decode_result)
+        if isinstance(event, Stepped):
+            return _outcome(run, event, atomic.arguments.decode_result)
+        raise run.machine.mismatch(path=path, asked=f"atomic {atomic.name}")
     txn = OpenTxn(run.commits, run.host)
     try:
-        value = atomic.arguments.call(arguments, txn)
+        value = _scoped(run, atomic.arguments.call, arguments, txn)
         encoded = atomic.arguments.encode_result(value)
-    except FlowException as error:
-        run.append(Stepped(run.now(), path, atomic.name, mark, encode_error(error), failed=True))
+    except (FlowUnwound, KeyboardInterrupt):
         raise
+    except FlowException as error:
+        _raise_outcome(run, atomic.name, mark, error)
+    except BaseException as error:  # for the hospital; its writes are discarded with it
+        run.put_aside(error)
     txn.apply()
     run.append(Stepped(run.now(), path, atomic.name, mark, encoded))
     if run.host.commit_callbacks:
@@ -73,13 +91,13 @@ def run_atomic(
 def _replay(
     run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...], mark: bytes
 ) -> object:
-    place = run.machine.position()
+    place = run.machine.place
     event = run.machine.step(path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose)
     attempt = 1
     while True:
         match event:
             case Stepped():
-                return _outcome(event, step.arguments.decode_result)
+                return _outcome(run, event, step.arguments.decode_result)
             case StepAttempted():
                 attempt = event.attempt + 1
                 if not run.machine.is_replaying:
@@ -87,25 +105,25 @@ def _replay(
                     break
             case StepIntended():
                 if not run.machine.is_replaying:
-                    return _interrupted(run, step, mark)
+                    _interrupted(run, step, mark)
             case None:
                 break
         event = _next(run, step, mark)
     run.await_commit()
-    return _run_slowly(run, step, arguments, mark, attempt=attempt, place=place)
+    run.step_place = f"{run.path}{place}"
+    return _run_slowly(run, step, arguments, mark, attempt=attempt)
 
 
 def _next(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -> StepEvent | None:
     return run.machine.step(path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose)
 
 
-def _interrupted(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -> object:
+def _interrupted(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -> NoReturn:
     """Raise that an at-most-once step was cut off; journaled, so that it stays so."""
     error = StepInterrupted(
         f"step {step.name} was running when the node went down; nobody knows whether it took effect"
     )
-    run.append(Stepped(run.now(), run.path, step.name, mark, encode_error(error), failed=True))
-    raise error
+    _raise_outcome(run, step.name, mark, error)
 
 
 def _run_slowly(
@@ -115,59 +133,43 @@ def _run_slowly(
     mark: bytes,
     *,
     attempt: int,
-    place: int,
 ) -> object:
     """Run attempts until one succeeds or the policy is used up."""
-    run.step_place = f"{run.path}{place}"
     while True:
         if step.kind is Kind.AT_MOST_ONCE:
             run.append(StepIntended(run.now(), run.path, step.name, mark))
             run.await_commit()
         try:
             value = _call(run, step, arguments)
-        except FlowUnwound:
+        except (FlowUnwound, KeyboardInterrupt):
             raise
-        except Exception as error:  # a failed attempt is a value to the retry policy
-            if _is_final(step, attempt, error):
-                return _give_up(run, step, mark, error)
-            _journal_attempt(run, step, mark, attempt, error)
+        except BaseException as error:  # a failed attempt is a value to the retry policy
+            _attempt_failed(run, step, mark, attempt, error)
             attempt += 1
             continue
+        return _succeeded(run, step, mark, value)
+
+
+def _succeeded(
+    run: "FlowRun", step: StepFunction[..., object], mark: bytes, value: object
+) -> object:
+    try:
         encoded = step.arguments.encode_result(value)
-        run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
-        return value
+    except UnserialisableMessage as error:
+        _raise_outcome(run, step.name, mark, error)
+    run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
+    return value
 
 
 def _attempt_failed(
-    run: "FlowRun",
-    step: StepFunction[..., object],
-    arguments: tuple[object, ...],
-    mark: bytes,
-    *,
-    attempt: int,
-    place: int,
-    error: Exception,
-) -> object:
-    if _is_final(step, attempt, error):
-        return _give_up(run, step, mark, error)
-    _journal_attempt(run, step, mark, attempt, error)
-    return _run_slowly(run, step, arguments, mark, attempt=attempt + 1, place=place)
-
-
-def _is_final(step: StepFunction[..., object], attempt: int, error: Exception) -> bool:
-    return attempt >= step.retry.attempts or isinstance(error, step.retry.final)
-
-
-def _give_up(
-    run: "FlowRun", step: StepFunction[..., object], mark: bytes, error: Exception
-) -> object:
-    run.append(Stepped(run.now(), run.path, step.name, mark, encode_error(error), failed=True))
-    raise error
-
-
-def _journal_attempt(
-    run: "FlowRun", step: StepFunction[..., object], mark: bytes, attempt: int, error: Exception
+    run: "FlowRun", step: StepFunction[..., object], mark: bytes, attempt: int, error: BaseException
 ) -> None:
+    """Return when the next attempt is due; raise if there is none."""
+    if any(isinstance(cause, RetryLater | HoldForOperator) for cause in causes(error)):
+        # Nothing is journaled: when the flow runs again, so does the step.
+        run.put_aside(error)
+    if attempt >= step.retry.attempts or isinstance(error, step.retry.final):
+        _raise_outcome(run, step.name, mark, error)
     now = run.now()
     retry_at = now + step.retry.delay_ms(attempt, run.manager.chance())
     text = f"{type(error).__name__}: {error}"[:1000]
@@ -179,14 +181,24 @@ def _journal_attempt(
     _wait_for_attempt(run, step, retry_at)
 
 
+def _raise_outcome(run: "FlowRun", name: str, mark: bytes, error: BaseException) -> NoReturn:
+    """Journal that a step failed for good, and raise what every replay will raise."""
+    encoded = encode_error(error)
+    run.append(Stepped(run.now(), run.path, name, mark, encoded, failed=True))
+    replayed = decode_error(encoded)
+    if type(replayed) is type(error):
+        raise error
+    raise replayed from error
+
+
 def _wait_for_attempt(run: "FlowRun", step: StepFunction[..., object], retry_at: int) -> None:
-    run.wait_for(Wait(on=f"next attempt at {step.name}", since=run.now()), wake_at=retry_at)
+    wait_until(run, f"next attempt at {step.name}", retry_at)
     run.await_commit()
 
 
 def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]) -> object:
     if not step.in_thread:
-        return step.arguments.call(arguments)
+        return _scoped(run, step.arguments.call, arguments)
     context = contextvars.copy_context()
     step_id = run.step_id()
 
@@ -194,10 +206,36 @@ def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[obje
         running_in_thread.set(step_id)
         return step.arguments.call(arguments)
 
-    return run.manager.loop.run_in_thread(lambda: context.run(body))
+    value = run.manager.loop.run_in_thread(lambda: context.run(body))
+    run.check_alive()
+    return value
 
 
-def _outcome(event: Stepped, decode_result: Callable[[bytes], object]) -> object:
+def _scoped(run: "FlowRun", body: Callable[..., object], *arguments: object) -> object:
+    """Run the code of a step or an atomic function, which may not ask for operations."""
+    current = run.greenlet
+    scope: Driver = run.step_scope  # type: ignore[assignment]
+    assert current is not None
+    current.driver = scope
+    try:
+        value = body(*arguments)
+    except BaseException:
+        # Not if it is being taken down: then the driver is another one, for good.
+        if current.driver is scope:
+            current.driver = run
+        raise
+    if current.driver is not scope:
+        raise FlowUnwound("the flow is being taken down")
+    current.driver = run
+    return value
+
+
+def _outcome(run: "FlowRun", event: Stepped, decode_result: Callable[[bytes], object]) -> object:
+    try:
+        outcome = decode_error(event.value) if event.failed else decode_result(event.value)
+    except (SessionError, UndecodableEvent) as error:
+        run.put_aside(UndecodableEvent(f"the recorded result of {event.name}: {error}"), error)
     if event.failed:
-        raise decode_error(event.value)
-    return decode_result(event.value)
+        assert isinstance(outcome, Exception)
+        raise outcome
+    return outcome

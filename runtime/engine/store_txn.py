@@ -39,12 +39,14 @@ class OpenTxn:
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """See `runtime.atomic.StoreTxn`."""
-        if len(key) > KEY_BYTES_MAX:
-            raise ValueError(f"a key has at most {KEY_BYTES_MAX} bytes, this one {len(key)}")
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            raise ValueError(f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")
         self._writes.setdefault(space, {})[key] = value
 
     def delete(self, space: Space, key: bytes) -> None:
         """See `runtime.atomic.StoreTxn`."""
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return
         self._writes.setdefault(space, {})[key] = None
 
     def on_durable(self, callback: Callable[[], None]) -> None:

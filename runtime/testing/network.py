@@ -130,6 +130,7 @@ class SimulatedNode:
             clock=self.clock,
             entropy=SeededEntropy(f"{network.seed}/{self.party.name}/{self.lives}"),
             journal_rows=JournalRows,
+            is_replay_checked=network.is_replay_checked,
         )
         self.engine.start()
 
@@ -190,6 +191,7 @@ class SimulatedNetwork:
         policy: Policy = deliver_all,
         shuffle: bool = False,
         disk: Disk | None = None,
+        is_replay_checked: bool = True,
     ) -> None:
         """Make an empty network.
 
@@ -198,7 +200,10 @@ class SimulatedNetwork:
             policy: Decides what arrives of each frame; see `runtime.testing.memory_transport`.
             shuffle: Whether callbacks that are ready together run in any order.
             disk: Decides when commits land; None: in the next turn.
+            is_replay_checked: Whether each flow that has waited is rebuilt from its journal, as
+                after a restart, so that code that is not deterministic is found at once.
         """
+        self.is_replay_checked = is_replay_checked
         self.seed = seed
         self.disk = disk
         self.clock = SimulatedClock()

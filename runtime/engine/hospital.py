@@ -1,0 +1,218 @@
+"""What becomes of a flow that failed: decided by `runtime.core.triage`, carried out here.
+
+A flow is retried (rebuilt from its journal), held for an operator, or ended with its error. Nothing
+that was journaled is ever changed by that.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from runtime.core.events import JOURNAL, AnyEvent, Started, decode
+from runtime.core.flow_machine import FlowMachine, Input, Status
+from runtime.core.triage import Fail, Hold, RetryAfter, triage
+from runtime.engine.error_ids import known_id, remember_id
+from runtime.engine.recovery import reread
+from runtime.engine.results import HELD, Held, encode_row
+from runtime.errors import (
+    Diverged,
+    FlowException,
+    FlowKilled,
+    UndecodableEvent,
+    UnknownFlow,
+)
+from runtime.flow import Flow
+from runtime.ids import ErrorId, FlowId
+
+if TYPE_CHECKING:
+    from runtime.engine.flow_run import FlowRun
+    from runtime.engine.manager import FlowManager
+
+log = logging.getLogger("sennit.flow")
+
+
+class Hospital:
+    """See the module."""
+
+    def __init__(self, manager: "FlowManager", *, hold_unexpected: bool) -> None:
+        self.manager = manager
+        self.hold_unexpected = hold_unexpected
+
+    # --- decisions ----------------------------------------------------------------------------
+
+    def failed(self, run: "FlowRun", error: BaseException) -> None:
+        """Decide what becomes of a flow whose function raised, and do it; its last act."""
+        if run.machine.index_next > run.retried_at_index:
+            run.retries = 0
+        run.retried_at_index = run.machine.index_next
+        decision = triage(
+            error,
+            retries=run.retries,
+            chance=self.manager.chance(),
+            is_critical=run.is_critical,
+            hold_unexpected=self.hold_unexpected,
+        )
+        match decision:
+            case RetryAfter(delay_ms):
+                self._retry_after(run, error, delay_ms)
+            case Hold(reason):
+                self.hold(run, error, reason)
+            case Fail():
+                self.fail(run, error, self.error_id_of(error))
+
+    def broken(self, run: "FlowRun", error: Exception) -> None:
+        """Hold a flow at whose transition the engine itself failed; the others go on."""
+        log.critical(
+            "the engine failed at flow %s, which is set aside",
+            run.flow_id,
+            exc_info=error,
+            extra={"flow_id": run.flow_id, "flow": run.info.name},
+        )
+        if run.machine.status in (Status.RUNNING, Status.WAITING, Status.NEW):
+            run.unwind()
+            self.hold(run, error, "an error of the engine")
+
+    def fail(self, run: "FlowRun", error: BaseException, error_id: ErrorId) -> None:
+        """End a flow with an error."""
+        self.manager.counts["failed"] += 1
+        run.error, run.error_id = error, error_id
+        remember_id(error, error_id)
+        log.error(
+            "flow failed, error id %s: %s: %s",
+            error_id,
+            type(error).__name__,
+            error,
+            exc_info=None if isinstance(error, FlowException | FlowKilled) else error,
+            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        )
+        error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
+        run.tree.fail(f"{type(error).__name__}: {error}")
+        self.manager.end_failed(run, error, error_id)
+
+    def hold(self, run: "FlowRun", error: BaseException, reason: str) -> None:
+        """Keep a flow intact until an operator decides; its messages are kept too."""
+        self.manager.counts["held"] += 1
+        error_id = self.error_id_of(error)
+        run.error, run.error_id, run.hold_reason = error, error_id, reason
+        log.error(
+            "flow held (%s), error id %s: %s: %s",
+            reason,
+            error_id,
+            type(error).__name__,
+            error,
+            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        )
+        held = Held(
+            reason,
+            f"{type(error).__name__}: {error}",
+            error_id,
+            self.manager.clock.now_ms(),
+            isinstance(error, Diverged | UndecodableEvent | UnknownFlow),
+        )
+        self.manager.commits.put(HELD, run.key, encode_row(held))
+        run.machine.move(Input.HELD)
+        run.changed()
+
+    def subflow_failed(
+        self, run: "FlowRun", flow: Flow[..., object], error: BaseException
+    ) -> ErrorId:
+        """Give the error that ends a sub-flow its id, under which its peers hear of it."""
+        error_id = self.error_id_of(error)
+        remember_id(error, error_id)
+        log.warning(
+            "sub-flow %s failed, error id %s: %s: %s",
+            flow.name,
+            error_id,
+            type(error).__name__,
+            error,
+            extra={"flow_id": run.flow_id, "flow": flow.name, "error_id": error_id},
+        )
+        return error_id
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def retry(self, flow_id: FlowId) -> bool:
+        """Let a held flow run again from its journal; False if it is not held.
+
+        Raises `UnknownFlow` if its code is still missing, `UndecodableEvent` if its journal still
+        can't be read; it stays held then.
+        """
+        run = self.manager.runs.get(flow_id)
+        if run is None or run.machine.status is not Status.HELD:
+            return False
+        events = self.events(run)
+        started = events[0]
+        if not isinstance(started, Started):
+            raise UndecodableEvent(f"the journal begins with {type(started).__name__}")
+        definition = self.manager.definition_of(started)
+        if definition is None:
+            raise UnknownFlow(f"{started.flow} is still not installed on this node")
+        run.define(definition, started)
+        self.manager.commits.delete(HELD, run.key)
+        self.manager.commits.wake()
+        run.error, run.error_id, run.hold_reason, run.retries = None, None, "", 0
+        run.rebuild(FlowMachine(events))
+        if run.is_partly_read:
+            reread(self.manager, run, events)
+        run.start_soon()
+        return True
+
+    def kill(self, flow_id: FlowId) -> bool:
+        """End a flow at once, as `FlowKilled`; its peers are told. False if it has ended."""
+        run = self.manager.runs.get(flow_id)
+        if run is None:
+            return False
+        run.unwind()
+        self.fail(run, FlowKilled(f"flow {flow_id} was killed"), self.new_error_id())
+        return True
+
+    # --- running again --------------------------------------------------------------------------
+
+    def reload(self, run: "FlowRun") -> bool:
+        """Take a flow down to run again from its journal; False if that can't be read any more."""
+        try:
+            events = self.events(run)
+        except UndecodableEvent as error:
+            run.unwind()
+            self.hold(run, error, "undecodable event")
+            return False
+        run.rebuild(FlowMachine(events))
+        return True
+
+    def interrupted(self, run: "FlowRun") -> None:
+        """Run a flow again that was interrupted from outside; called as its greenlet's last act."""
+        run.machine.move(Input.RETRIED)
+        self.manager.loop.call_soon(lambda: self._due(run))
+
+    def events(self, run: "FlowRun") -> list[AnyEvent]:
+        """Read a flow's journal; raises `UndecodableEvent`."""
+        scan = self.manager.commits.scan
+        return [decode(value) for _, value in scan(JOURNAL, run.key, run.key_end)]
+
+    def _retry_after(self, run: "FlowRun", error: BaseException, delay_ms: int) -> None:
+        run.retries += 1
+        log.warning(
+            "flow will be retried in %d ms: %s: %s",
+            delay_ms,
+            type(error).__name__,
+            error,
+            extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
+        )
+        run.await_retry(self.manager.clock.now_ms() + delay_ms, error, lambda: self._due(run))
+
+    def _due(self, run: "FlowRun") -> None:
+        if (
+            run.flow_id in self.manager.runs
+            and run.machine.status is Status.NEW
+            and self.reload(run)
+        ):
+            run.start_soon()
+
+    # --- ids ----------------------------------------------------------------------------------
+
+    def new_error_id(self) -> ErrorId:
+        """Return a fresh error id."""
+        return ErrorId(self.manager.entropy.random_bytes(8).hex())
+
+    def error_id_of(self, error: BaseException) -> ErrorId:
+        """Return the id that an error has already, here or at a peer, or a new one."""
+        return known_id(error) or self.new_error_id()

@@ -1,0 +1,75 @@
+"""Initiating sub-flows: with a path, a protocol and sessions of their own, inline in the caller."""
+
+from typing import TYPE_CHECKING
+
+from runtime.codec import fingerprint
+from runtime.core.events import Entered, Left
+from runtime.engine import conversing
+from runtime.engine.error_ids import remember_id
+from runtime.errors import FlowUnwound
+from runtime.flow import Flow, Responder
+from runtime.progress_tree import ProgressTree
+
+if TYPE_CHECKING:
+    from runtime.engine.flow_run import FlowRun
+    from runtime.ids import ErrorId
+
+
+class Frame:
+    """One level of (sub-)flow: the place of its events, its protocol, its sessions."""
+
+    __slots__ = ("app", "flow", "path", "sessions", "tree", "version")
+
+    def __init__(self, path: str, definition: Flow[..., object] | Responder, tree: ProgressTree):
+        self.path = path
+        self.flow = definition.name
+        self.version = definition.version
+        self.app = definition.app
+        self.tree = tree
+        self.sessions: list[int] = []
+
+
+def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object, ...]) -> object:
+    """Run ``flow`` inside the flow that calls it."""
+    caller = run.frame
+    assert caller is not None
+    run.give_way()
+    mark = fingerprint(flow.arguments.encode(arguments))
+    place = run.machine.place
+    if run.machine.entered(path=caller.path, flow=flow.name, arguments=mark) is None:
+        run.append(Entered(run.now(), caller.path, flow.name, flow.version, mark))
+    tree = caller.tree.child(flow.name, flow.labels)
+    run.frame = frame = Frame(f"{caller.path}{place}/", flow, tree)
+    try:
+        value = flow.arguments.call(arguments)
+        run.check_alive()
+        conversing.settle(run, frame.sessions)
+    except (FlowUnwound, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        run.check_alive()
+        _leave(run, frame, flow, error)
+        tree.fail(str(error))
+        run.frame = caller
+        raise
+    _leave(run, frame, flow, None)
+    tree.finish()
+    run.frame = caller
+    return value
+
+
+def _leave(
+    run: "FlowRun", frame: Frame, flow: Flow[..., object], error: BaseException | None
+) -> None:
+    failed = error is not None
+    recorded = run.machine.left(path=frame.path, flow=flow.name, failed=failed)
+    if recorded is None:
+        error_id: ErrorId | None = None
+        if error is not None:
+            error_id = run.manager.hospital.subflow_failed(run, flow, error)
+        run.append(Left(run.now(), frame.path, flow.name, failed, error_id))
+        conversing.end_sessions(run, frame.sessions, error, error_id)
+    elif error is not None and recorded.error_id is not None:
+        remember_id(error, recorded.error_id)
+    for number in frame.sessions:
+        run.views[number].is_closed = True
