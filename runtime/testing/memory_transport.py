@@ -85,6 +85,11 @@ class MemoryNetwork:
             if {link.source, link.target} == {one, other}:
                 self._tell(link)
 
+    def mend_all(self) -> None:
+        """Mend all lines that are cut."""
+        for ends in sorted(self._cut, key=sorted):
+            self.mend(*ends)
+
     def started(self, transport: "MemoryTransport") -> None:
         """Take ``transport`` as the one of its node; its predecessor, if any, is gone."""
         me = transport.me

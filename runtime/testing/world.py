@@ -1,0 +1,239 @@
+"""`World`: what a scenario sets up: nodes, the flows that clients want, what must hold at the end.
+
+A client asks for its flow with a client id, and asks again each time that the node has come back,
+until it knows how the flow ended. So a flow may start late, but it happens once.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import ParamSpec, TypeVar
+
+from runtime.errors import FlowFailed
+from runtime.flow import Flow
+from runtime.handle import FlowHandle
+from runtime.host import Host
+from runtime.ids import FlowId
+from runtime.step import step_id
+from runtime.testing.faults import FaultPlan
+from runtime.testing.network import App, SimulatedNetwork, SimulatedNode
+from runtime.testing.recorder import Recorder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a flow ended."""
+
+    value: object = None
+    error: BaseException | None = None
+
+    def __str__(self) -> str:
+        if self.error is None:
+            return f"the result {self.value!r}"
+        return f"{self.error_class} {self.error}"
+
+    @property
+    def error_class(self) -> str:
+        """The name of the error's class, where it was raised, or nothing."""
+        if isinstance(self.error, FlowFailed):
+            return self.error.original_class.rpartition(".")[2]
+        return "" if self.error is None else type(self.error).__name__
+
+
+Expectation = Callable[[Outcome], bool]
+
+
+def ended(outcome: Outcome) -> bool:
+    """Expect an end, whichever."""
+    return True
+
+
+def returned(value: object) -> Expectation:
+    """Expect this result."""
+
+    def check(outcome: Outcome) -> bool:
+        return outcome.error is None and outcome.value == value
+
+    check.__qualname__ = f"returned({value!r})"
+    return check
+
+
+def raised(*classes: type[BaseException]) -> Expectation:
+    """Expect an error of one of these classes."""
+    names = [cls.__name__ for cls in classes]
+
+    def check(outcome: Outcome) -> bool:
+        return outcome.error_class in names
+
+    check.__qualname__ = f"raised({', '.join(names)})"
+    return check
+
+
+def either(*expectations: Expectation) -> Expectation:
+    """Expect what one of ``expectations`` does."""
+
+    def check(outcome: Outcome) -> bool:
+        return any(expected(outcome) for expected in expectations)
+
+    check.__qualname__ = " or ".join(each.__qualname__ for each in expectations)
+    return check
+
+
+class OutsideWorld:
+    """What steps do to the world outside; it remembers over crashes of the nodes.
+
+    A step of a scenario says ``service(OutsideWorld).did("pay order 17")``.
+    """
+
+    def __init__(self) -> None:
+        self.step_ids: dict[str, list[str]] = defaultdict(list)
+
+    def did(self, what: str) -> None:
+        """Take an effect of the step that is running."""
+        self.step_ids[what].append(step_id())
+
+    def times(self, what: str) -> int:
+        """Return how often ``what`` was done."""
+        return len(self.step_ids[what])
+
+
+class Request:
+    """A flow that a client wants to have happened, once."""
+
+    def __init__(
+        self,
+        node: SimulatedNode,
+        flow: Flow[..., object],
+        arguments: tuple[object, ...],
+        client_id: str,
+    ) -> None:
+        self.node = node
+        self.flow = flow
+        self.client_id = client_id
+        self.expectation: Expectation = ended
+        self.start_seconds = 0.0
+        self.outcome: Outcome | None = None
+        self.flow_id: FlowId | None = None
+        self._arguments = arguments
+
+    def expect(self, expectation: Expectation) -> "Request":
+        """Say how the flow has to end."""
+        self.expectation = expectation
+        return self
+
+    def after(self, seconds: float) -> "Request":
+        """Let the client come later."""
+        self.start_seconds = seconds
+        return self
+
+    def begin(self) -> FlowHandle[object]:
+        """Ask the node, which must be up, for the flow: start it, or get it."""
+        return self.node.begin_flow(self.flow, *self._arguments, client_id=self.client_id)
+
+    def kill(self) -> None:
+        """Have an operator kill the flow, if it is there and runs."""
+        if self.node.engine is not None and self.flow_id is not None:
+            self.node.engine.manager.kill(self.flow_id)
+
+    def __str__(self) -> str:
+        return f"{self.flow.name} {self.client_id!r} of {self.node.name}"
+
+
+class World:
+    """What a scenario is given; see the module."""
+
+    def __init__(self, network: SimulatedNetwork, plan: FaultPlan, recorder: Recorder) -> None:
+        self.network = network
+        self.random = Random(f"scenario {network.seed}")
+        """For choices of the scenario."""
+        self.outside = OutsideWorld()
+        self.requests: list[Request] = []
+        self.checks: list[Callable[[], None]] = []
+        self._plan = plan
+        self._recorder = recorder
+
+    # --- for scenarios ------------------------------------------------------------------------
+
+    def node(
+        self,
+        organisation: str,
+        *,
+        apps: Sequence[App] = (),
+        install: Callable[[Host], None] | None = None,
+        notary: str | None = None,
+    ) -> SimulatedNode:
+        """Add a node; see `SimulatedNetwork.node`."""
+
+        def install_all(host: Host) -> None:
+            host.provide(OutsideWorld, self.outside)
+            if install is not None:
+                install(host)
+
+        node = self.network.node(organisation, apps=apps, install=install_all, notary=notary)
+        node.set_clock_forward(self._plan.skew_ms())
+        return node
+
+    def request(
+        self, node: SimulatedNode, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Request:
+        """Let a client of ``node`` want a flow. It asks for it once the history has begun."""
+        bound = flow.arguments.bind(args, kwargs)
+        client_id = f"{flow.__name__} {len(self.requests)}"  # type: ignore[attr-defined]
+        request = Request(node, flow, bound, client_id)  # type: ignore[arg-type]
+        self.requests.append(request)
+        return request
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something at a time, whatever is up or down then."""
+        self.network.loop.call_at(self.network.clock.now_ms() + round(seconds * 1000), action)
+
+    def check(self, check: Callable[[], None]) -> None:
+        """Call ``check`` when all is over and all nodes are up; it raises AssertionError."""
+        self.checks.append(check)
+
+    # --- for the simulation -------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Let the clients come."""
+        for request in self.requests:
+            self.after(request.start_seconds, partial(self._ask, request))
+
+    def restarted(self, node: SimulatedNode) -> None:
+        """Let the clients of a node that has come back ask again."""
+        for request in self.requests:
+            if request.node is node and request.outcome is None:
+                self.after(self.random.random(), partial(self._ask, request))
+
+    def _ask(self, request: Request) -> None:
+        engine = request.node.engine
+        if engine is None or request.outcome is not None:
+            return
+        handle = request.begin()
+        engine.commits.after(lambda: self._accepted(request, handle.id))
+        handle.on_end(lambda: self._learned(request, handle))
+
+    def _accepted(self, request: Request, flow_id: FlowId) -> None:
+        if request.flow_id is None:
+            self._recorder.note(f"{request} is flow {flow_id}")
+            request.flow_id = flow_id
+        elif request.flow_id != flow_id:
+            self._recorder.problem(f"{request} was flow {request.flow_id} and now is {flow_id}")
+
+    def _learned(self, request: Request, handle: FlowHandle[object]) -> None:
+        self._accepted(request, handle.id)
+        outcome = outcome_of(handle)
+        self._recorder.note(f"{request} ended with {outcome}")
+        request.outcome = outcome
+
+
+def outcome_of(handle: FlowHandle[object]) -> Outcome:
+    """Return how a flow that is over has ended."""
+    try:
+        return Outcome(value=handle.result())
+    except Exception as error:  # whatever the flow raised is its outcome
+        return Outcome(error=error)

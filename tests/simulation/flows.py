@@ -1,0 +1,288 @@
+"""Flows of the simulated histories."""
+
+from runtime import (
+    FlowException,
+    FlowTimeout,
+    Party,
+    Retry,
+    Session,
+    StepInterrupted,
+    UnexpectedFlowEnd,
+    atomic,
+    durable,
+    flow,
+    initiate,
+    me,
+    message,
+    now,
+    receive_all,
+    responder,
+    rng,
+    send_all,
+    service,
+    sleep,
+    step,
+    timeout,
+    uuid4,
+)
+from runtime.atomic import StoreTxn
+from runtime.ports import Space
+from runtime.testing.world import OutsideWorld
+
+COUNTS = Space("counts")
+
+
+class Enough(FlowException):
+    """The responder has seen enough rounds."""
+
+
+@message
+class Ball:
+    round: int
+    padding: bytes = b""
+
+
+# --- effects ----------------------------------------------------------------------------------------
+
+
+@atomic
+def count(txn: StoreTxn, what: str) -> int:
+    number = int(txn.get(COUNTS, what.encode()) or 0) + 1
+    txn.put(COUNTS, what.encode(), str(number).encode())
+    return number
+
+
+@step
+def pay(what: str) -> str:
+    service(OutsideWorld).did(what)
+    return what
+
+
+@step(kind="at_most_once")
+def pay_at_most_once(what: str) -> str:
+    service(OutsideWorld).did(what)
+    return what
+
+
+@step(retry=Retry(attempts=50, first_delay=0.5, ceiling=3.0))
+def pay_when_it_works(what: str) -> int:
+    world = service(OutsideWorld)
+    world.did(what)
+    if world.times(what) % 3:
+        raise ConnectionError("try again")
+    return world.times(what)
+
+
+@step(kind="pure")
+def think(number: int) -> int:
+    return number * 2
+
+
+@step(thread=True)
+def compute(number: int) -> int:
+    return number + 1
+
+
+# --- ping-pong ----------------------------------------------------------------------------------------
+
+
+@flow
+def play(peer: Party, rounds: int, padding: int = 0) -> list[int]:
+    session = initiate(peer)
+    seen = []
+    for number in range(rounds):
+        ball = session.exchange(Ball(number, bytes(padding)), Ball).unwrap(lambda it: it)
+        seen.append(ball.round)
+    return seen
+
+
+@responder(play)
+def play_back(session: Session) -> None:
+    while True:
+        try:
+            ball = session.receive(Ball).unwrap(lambda it: it)
+        except UnexpectedFlowEnd:
+            return
+        session.send(Ball(-ball.round, ball.padding))
+
+
+@flow
+def play_until_enough(peer: Party, rounds: int, patience: int) -> int:
+    session = initiate(peer)
+    session.send(patience)
+    for number in range(rounds):
+        session.exchange(number, int)
+    return rounds
+
+
+@responder(play_until_enough)
+def play_until_enough_back(session: Session) -> None:
+    patience = session.receive(int).unwrap(lambda it: it)
+    while True:
+        try:
+            number = session.receive(int).unwrap(lambda it: it)
+        except UnexpectedFlowEnd:
+            return
+        if number == patience:
+            raise Enough(number, "rounds")
+        session.send(number)
+
+
+@flow
+def play_and_forgive(peer: Party, rounds: int, patience: int) -> str:
+    try:
+        play_until_enough(peer, rounds, patience)
+    except Enough as error:
+        count(f"forgiven {uuid4()}")
+        return f"enough after {error.args[0]}"
+    return "all"
+
+
+# --- one to many --------------------------------------------------------------------------------------
+
+
+@flow
+def ask_all(peers: list[Party], rounds: int) -> list[int]:
+    sessions = [initiate(peer) for peer in peers]
+    totals = []
+    for number in range(rounds):
+        send_all(sessions, number)
+        answers = receive_all(sessions, int)
+        totals.append(sum(answer.unwrap(lambda it: it) for answer in answers))
+    for session in sessions:
+        session.close()
+    return totals
+
+
+@responder(ask_all)
+def answer_all(session: Session) -> None:
+    while True:
+        try:
+            number = session.receive(int).unwrap(lambda it: it)
+        except UnexpectedFlowEnd:
+            return
+        sleep(rng().random() * 3)
+        session.send(number + 1)
+
+
+# --- work -----------------------------------------------------------------------------------------------
+
+
+@flow
+def work(token: str, rounds: int) -> list[int]:
+    results = []
+    for number in range(rounds):
+        pay(f"{token} {number}")
+        sleep(rng().random() * 2)
+        results.append(count(f"{token} {number}"))
+        pay_when_it_works(f"{token} flaky {number}")
+        now()
+        results.append(compute(think(number)))
+        try:
+            pay_at_most_once(f"{token} once {number}")
+        except StepInterrupted:
+            count(f"{token} interrupted {number}")
+    return results
+
+
+@flow
+def wait_a_little(peer: Party, rounds: int, patience: float) -> list[str]:
+    session = initiate(peer)
+    seen: list[str] = []
+    missing = 0
+    for number in range(rounds):
+        session.send(number)
+        missing += 1
+        try:
+            with timeout(patience):
+                while missing:
+                    seen.append(str(session.receive(int).unwrap(lambda it: it)))
+                    missing -= 1
+        except FlowTimeout:
+            count(f"late {uuid4()}")
+    while missing:
+        seen.append(str(session.receive(int).unwrap(lambda it: it)))
+        missing -= 1
+    return seen
+
+
+@responder(wait_a_little)
+def take_your_time(session: Session) -> None:
+    info = session.peer
+    assert info.flow_version == 1
+    while True:
+        try:
+            number = session.receive(int).unwrap(lambda it: it)
+        except UnexpectedFlowEnd:
+            return
+        sleep(rng().choice((0, 0.1, 5)))
+        session.send(number)
+
+
+# --- sub-flows --------------------------------------------------------------------------------------------
+
+
+@flow
+def delegate(peers: list[Party], depth: int, token: str) -> int:
+    pay(f"{token} depth {depth}")
+    total = sum(play(peers[0], 2))
+    try:
+        play_until_enough(peers[-1], 3, depth)
+    except Enough:
+        total += count(f"{token} enough {depth}")
+    if depth:
+        total += delegate(peers[1:] + peers[:1], depth - 1, token)
+    count(f"{token} depth {depth}")
+    return total
+
+
+@flow
+def give_up(peer: Party) -> None:
+    session = initiate(peer)
+    session.send("hello")
+    raise Enough(0, "at once")
+
+
+@responder(give_up)
+def never_give_up(session: Session) -> None:
+    session.receive(str).unwrap(lambda it: it)
+    session.receive(str).unwrap(lambda it: it)
+
+
+@flow
+def tell(peer: Party, words: list[str]) -> None:
+    """Send and forget."""
+    session = initiate(peer)
+    for word in words:
+        session.send(word)
+
+
+@responder(tell)
+def hear(session: Session) -> None:
+    try:
+        while True:
+            count("heard " + session.receive(str).unwrap(lambda it: it))
+    except UnexpectedFlowEnd:
+        count("heard it all")
+
+
+@flow
+def ask_nobody(peer: Party) -> None:
+    """There is no responder to it."""
+    initiate(peer).exchange(1, int)
+
+
+@flow(version=2)
+def ask_the_future(peer: Party) -> None:
+    initiate(peer).send(1)
+
+
+@responder("tests.simulation.flows.ask_the_future", version=1)
+def answer_from_the_past(session: Session) -> None:
+    """It is not of the version that is asked for."""
+
+
+@flow
+def soliloquy(rounds: int) -> list[int]:
+    durable()
+    return play(me(), rounds)

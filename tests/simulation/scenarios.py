@@ -1,0 +1,170 @@
+"""Scenarios of the simulated histories: what clients want, and what must come of it."""
+
+from runtime import FlowKilled, UnexpectedFlowEnd
+from runtime.testing.network import SimulatedNode
+from runtime.testing.world import Request, World, ended, either, raised, returned
+from tests.simulation import flows
+
+
+def nodes(world: World, *names: str) -> list[SimulatedNode]:
+    return [world.node(name, apps=[flows]) for name in names]
+
+
+def ping_pong(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    for one, other in ((alice, bob), (bob, alice)):
+        rounds = world.random.randint(1, 20)
+        request = world.request(one, flows.play, other.party, rounds)
+        request.expect(returned([-number for number in range(rounds)]))
+        request.after(world.random.random() * 3)
+
+
+def fan_out(world: World) -> None:
+    alice, *others = nodes(world, "Alice", "Bob", "Carol", "Dave")
+    for _ in range(3):
+        rounds = world.random.randint(1, 4)
+        peers = [node.party for node in others] * world.random.randint(1, 2)
+        request = world.request(alice, flows.ask_all, peers, rounds)
+        request.expect(returned([(number + 1) * len(peers) for number in range(rounds)]))
+
+
+def hard_work(world: World) -> None:
+    [alice] = nodes(world, "Alice")
+    for name in range(3):
+        rounds = world.random.randint(1, 5)
+        request = world.request(alice, flows.work, f"work {name}", rounds)
+        expected = [each for number in range(rounds) for each in (1, number * 2 + 1)]
+        request.expect(returned(expected))
+        world.check(lambda name=name, rounds=rounds: _worked(world, alice, name, rounds))  # type: ignore[misc]
+
+
+def _worked(world: World, node: SimulatedNode, name: int, rounds: int) -> None:
+    for number in range(rounds):
+        token = f"work {name}"
+        assert world.outside.times(f"{token} {number}") >= 1
+        assert world.outside.times(f"{token} once {number}") <= 1
+        assert counted(node, f"{token} {number}") == 1
+        interrupted = counted(node, f"{token} interrupted {number}")
+        assert world.outside.times(f"{token} once {number}") + interrupted >= 1
+
+
+def counted(node: SimulatedNode, what: str) -> int:
+    return int(node.host.get(flows.COUNTS, what.encode()) or 0)
+
+
+def impatience(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    for _ in range(3):
+        rounds = world.random.randint(1, 5)
+        patience = world.random.choice((0.0, 0.2, 8.0))
+        request = world.request(alice, flows.wait_a_little, bob.party, rounds, patience)
+        request.expect(returned([str(number) for number in range(rounds)]))
+
+
+def enough(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    for _ in range(3):
+        rounds, patience = world.random.randint(0, 6), world.random.randint(0, 6)
+        is_enough = patience < rounds
+        request = world.request(alice, flows.play_until_enough, bob.party, rounds, patience)
+        request.expect(raised(flows.Enough) if is_enough else returned(rounds))
+        request = world.request(bob, flows.play_and_forgive, alice.party, rounds, patience)
+        request.expect(returned(f"enough after {patience}" if is_enough else "all"))
+    world.request(alice, flows.give_up, bob.party).expect(raised(flows.Enough))
+
+
+def refusals(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    for one, other in ((alice, bob), (bob, alice), (alice, alice)):
+        for refused in (flows.ask_nobody, flows.ask_the_future):
+            request = world.request(one, refused, other.party)
+            request.expect(raised(UnexpectedFlowEnd)).after(world.random.random())
+
+
+def killings(world: World) -> None:
+    alice, bob, carol = nodes(world, "Alice", "Bob", "Carol")
+    peers = [bob.party, carol.party]
+    wanted: list[Request] = [
+        world.request(alice, flows.play, bob.party, 30),
+        world.request(alice, flows.ask_all, peers, 5),
+        world.request(bob, flows.work, "killed", 5),
+        world.request(carol, flows.delegate, peers, 3, "killed"),
+        world.request(carol, flows.wait_a_little, bob.party, 5, 2.0),
+    ]
+    for request in wanted:
+        request.expect(either(raised(FlowKilled), ended))
+        world.after(world.random.random() * 10, request.kill)
+
+
+def delegation(world: World) -> None:
+    alice, bob, carol = nodes(world, "Alice", "Bob", "Carol")
+    peers = [bob.party, carol.party]
+    for name in range(2):
+        depth = world.random.randint(0, 4)
+        request = world.request(alice, flows.delegate, peers, depth, f"delegated {name}")
+        # Two rounds of ping-pong give -1; all but a patience of 3 and more runs out, once.
+        total = sum(-1 + (1 if each < 3 else 0) for each in range(depth + 1))
+        request.expect(returned(total))
+        world.check(
+            lambda name=name, depth=depth: _delegated(world, alice, f"delegated {name}", depth)  # type: ignore[misc]
+        )
+
+
+def _delegated(world: World, node: SimulatedNode, token: str, depth: int) -> None:
+    for each in range(depth + 1):
+        assert world.outside.times(f"{token} depth {each}") >= 1
+        assert counted(node, f"{token} depth {each}") == 1
+        assert counted(node, f"{token} enough {each}") == (1 if each < 3 else 0)
+
+
+def soliloquy(world: World) -> None:
+    [alice] = nodes(world, "Alice")
+    for _ in range(3):
+        rounds = world.random.randint(1, 10)
+        request = world.request(alice, flows.soliloquy, rounds)
+        request.expect(returned([-number for number in range(rounds)]))
+
+
+def short_sessions(world: World) -> None:
+    everybody = nodes(world, "Alice", "Bob", "Carol")
+    heard = dict.fromkeys((node.name for node in everybody), 0)
+    for number in range(150):
+        one, other = world.random.sample(everybody, 2)
+        words = [f"{number} {word}" for word in range(world.random.randint(0, 3))]
+        request = world.request(one, flows.tell, other.party, words)
+        request.expect(returned(None)).after(world.random.random() * 5)
+        heard[other.name] += bool(words)
+        for word in words:
+            world.check(lambda node=other, word=word: _heard(node, word))  # type: ignore[misc]
+    for node in everybody:
+        expected = heard[node.name]
+        world.check(lambda node=node, expected=expected: _heard_all(node, expected))  # type: ignore[misc]
+
+
+def _heard(node: SimulatedNode, word: str) -> None:
+    assert counted(node, f"heard {word}") == 1, f"{word} was heard {counted(node, word)} times"
+
+
+def _heard_all(node: SimulatedNode, expected: int) -> None:
+    assert counted(node, "heard it all") == expected
+
+
+def great_messages(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    words = ["x" * 7_000_000] * 6
+    world.request(alice, flows.tell, bob.party, words).expect(returned(None))
+    world.request(alice, flows.play, bob.party, 2, 5_000_000).expect(returned([0, -1]))
+
+
+SCENARIOS = (
+    ping_pong,
+    fan_out,
+    hard_work,
+    impatience,
+    enough,
+    refusals,
+    killings,
+    delegation,
+    soliloquy,
+    short_sessions,
+)
