@@ -1,16 +1,21 @@
 """What arrives from peers: checked, numbered, made durable, acknowledged, handed to its flow.
 
-    space tombstones   key: session id (16 bytes)
-                       value: u64 big-endian, forget after (ms) | the other side's id, if known (16)
+    space tombstones   key: our session id (16 bytes)
+                            or the opener's session id (16 bytes) | 0x01, at the responder
+                       value: msgpack array, see `Tombstone`
 
-A session that is over leaves a tombstone under both its ids for `TOMBSTONE_MS`: a late message is
-acknowledged, so that the peer forgets it; a late open message does not start a second responder; a
-late acceptance lets go what waited for it.
+A session of a flow that is over leaves a tombstone, at the responder under both its ids: a late
+message is acknowledged, so that the peer forgets it; a late open message does not start a second
+responder; a late acceptance lets go what waited for it. It stays until the peer's side is over too,
+however long that takes, and nothing is under way to the peer any more, and `TOMBSTONE_MS` longer.
 """
 
 import logging
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Ack, Open, Refuse
@@ -30,6 +35,27 @@ if TYPE_CHECKING:
 
 TOMBSTONES: Final = Space("tombstones")
 
+# Each sweep looks at a few tombstones more than were put since the last one, so it keeps up.
+SWEEP_MS: Final = 1_000
+SWEEP_ROWS_MIN: Final = 16
+SWEEP_ROWS_PER_BURIAL: Final = 4
+
+
+class Tombstone(msgspec.Struct, array_like=True):
+    """A session that is over here. ``other`` is its id at the other end, empty while unknown.
+
+    Under the opener's id, ``other`` is our own. ``forget_after`` is in ms; 0 means not yet: the
+    peer's side is not over.
+    """
+
+    peer: PeerName
+    other: SessionId
+    forget_after: int
+
+
+_encode_tombstone: Final = msgspec.msgpack.Encoder().encode
+_tombstone_decoder: Final = msgspec.msgpack.Decoder(Tombstone)
+
 log = logging.getLogger("sennit.delivery")
 
 
@@ -42,11 +68,14 @@ class Delivery:
         self.outbox = outbox
         self.clock = clock
         self.sessions: dict[SessionId, tuple[FlowRun, SessionMachine]] = {}
-        self.opened: dict[tuple[PeerName, SessionId], SessionMachine] = {}
+        # Sessions that peers have opened to us, by the peer's id.
+        self.opened: dict[SessionId, SessionMachine] = {}
         self._opened_by: Counter[PeerName] = Counter()
         self.unclaimed: dict[tuple[PeerName, SessionId], Open] = {}
         self.dropped: Counter[str] = Counter()
-        self._swept_ms = clock.now_ms()
+        self._sweep_due = 0
+        self._sweep_from = b""
+        self._buried = 0
 
     # --- Receiver -----------------------------------------------------------------------------
 
@@ -72,33 +101,45 @@ class Delivery:
         if machine.number == 0:
             assert machine.peer_sid is not None
             self.unclaimed.pop((machine.peer, machine.peer_sid), None)
-            self.opened[machine.peer, machine.peer_sid] = machine
+            self.opened[machine.peer_sid] = machine
             self._opened_by[machine.peer] += 1
 
     def bury(self, machine: SessionMachine) -> None:
         """Forget a session of a flow that ended; leave tombstones."""
         self.sessions.pop(machine.sid, None)
-        self._put_tombstone(machine.sid, machine.peer_sid)
-        if machine.number == 0 and machine.peer_sid is not None:
-            if self.opened.pop((machine.peer, machine.peer_sid), None) is not None:
+        forget_after = self._expiry() if machine.is_over_for_peer else 0
+        peer_sid = machine.peer_sid
+        self._put_tombstone(
+            machine.sid, Tombstone(machine.peer, peer_sid or SessionId(b""), forget_after)
+        )
+        if machine.number == 0 and peer_sid is not None:
+            if self.opened.pop(peer_sid, None) is not None:
                 self._opened_by[machine.peer] -= 1
-            self._put_tombstone(machine.peer_sid, machine.sid)
+            self._put_tombstone(
+                _as_opener(peer_sid), Tombstone(machine.peer, machine.sid, forget_after)
+            )
+        self._buried += 1
+        self._sweep()
 
     def accepted_after_end(self, sid: SessionId) -> SessionId | None:
         """Return the peer's id of a session that is over, if it is known."""
-        value = self.commits.get(TOMBSTONES, sid)
-        return SessionId(value[8:]) if value is not None and len(value) > 8 else None
+        tombstone = self._tombstone(sid)
+        return tombstone.other or None if tombstone is not None else None
 
-    def sweep(self) -> None:
-        """Remove tombstones that have served their time.
-
-        One of a session with a message under way stays: its peer was away, and may still ask.
-        """
+    def _sweep(self) -> None:
+        """Remove some of the tombstones that have served their time."""
         now = self.clock.now_ms()
-        self._swept_ms = now
-        for key, value in list(self.commits.scan(TOMBSTONES, b"", None)):
-            sids = (SessionId(key), SessionId(value[8:]))
-            if int.from_bytes(value[:8], "big") < now and not any(map(self.outbox.has, sids)):
+        if now < self._sweep_due:
+            return
+        self._sweep_due = now + SWEEP_MS
+        count = SWEEP_ROWS_MIN + SWEEP_ROWS_PER_BURIAL * self._buried
+        self._buried = 0
+        rows = list(islice(self.commits.scan(TOMBSTONES, self._sweep_from, None), count))
+        self._sweep_from = rows[-1][0] + b"\0" if len(rows) == count else b""
+        for key, value in rows:
+            tombstone = _tombstone_decoder.decode(value)
+            is_needed = self.outbox.has(SessionId(key)) or self.outbox.has(tombstone.other)
+            if 0 < tombstone.forget_after < now and not is_needed:
                 self.commits.delete(TOMBSTONES, key)
 
     def refuse(self, peer: PeerName, opened: Open, reason: str) -> None:
@@ -111,7 +152,8 @@ class Delivery:
         )
         sid = SessionId(self.manager.entropy.random_bytes(16))
         refusal = Refuse(opened.sid, sid, reason, error_id)
-        self._put_tombstone(opened.sid, sid)
+        # It stays as long as the refusal is under way, since that is what ``other`` stands for.
+        self._put_tombstone(_as_opener(opened.sid), Tombstone(peer, sid, self._expiry()))
         self.outbox.add(sid, peer, refusal, is_blocked=False)
         self.commits.acknowledge(peer, opened.sid, 0)
 
@@ -146,10 +188,13 @@ class Delivery:
                 self._content_arrived(peer, envelope, encoded)
 
     def _open_arrived(self, peer: PeerName, opened: Open, encoded: bytes) -> None:
-        if (peer, opened.sid) in self.opened or self._is_buried(opened.sid):
+        known = self.opened.get(opened.sid) or self._tombstone(_as_opener(opened.sid))
+        if known is None:
+            self.manager.open_arrived(peer, opened, encoded)
+        elif known.peer == peer:
             self.commits.acknowledge(peer, opened.sid, 0)
         else:
-            self.manager.open_arrived(peer, opened, encoded)
+            self._drop(peer, "not of this session", f"its party is {known.peer}")
 
     def _content_arrived(
         self, peer: PeerName, envelope: Accept | envelopes.Content, encoded: bytes
@@ -192,9 +237,7 @@ class Delivery:
                     envelope.app_version,
                 )
             )
-            # It proves that the open message arrived, even if the acknowledgement never does.
-            self.outbox.acknowledged(machine.peer, machine.sid, 0)
-            self.outbox.unblock(machine.sid, envelope.sid)
+            self._accepted(machine.peer, machine.sid, envelope.sid)
             return
         if isinstance(envelope, Refuse):
             self.outbox.drop(machine.sid)
@@ -204,36 +247,64 @@ class Delivery:
     def _late_arrived(self, peer: PeerName, envelope: Accept | envelopes.Content) -> None:
         """Answer a message of a session that is over, so that the peer forgets it."""
         assert not isinstance(envelope, Open)
-        if not self._is_buried(envelope.to):
+        sid = envelope.to
+        tombstone = self._tombstone(sid)
+        if tombstone is None:
             self._drop(peer, "of no session", type(envelope).__name__)
             return
-        if self.outbox.peer_of(envelope.to) not in (None, peer):
-            self._drop(peer, "not of this session", type(envelope).__name__)
+        if tombstone.peer != peer:
+            self._drop(peer, "not of this session", f"its party is {tombstone.peer}")
             return
-        sender_sid: SessionId | None
-        if isinstance(envelope, Accept):
-            self._put_tombstone(envelope.to, envelope.sid)
-            self.outbox.acknowledged(peer, envelope.to, 0)
-            self.outbox.unblock(envelope.to, envelope.sid)
-            sender_sid = envelope.sid
-        elif isinstance(envelope, Refuse):
-            self.outbox.drop(envelope.to)
-            sender_sid = envelope.sid
-        else:
-            sender_sid = self.accepted_after_end(envelope.to)
-        if sender_sid is not None:
-            self.commits.acknowledge(peer, sender_sid, envelopes.number_of(envelope))
+        match envelope:
+            case Accept():
+                if not tombstone.other:
+                    tombstone.other = envelope.sid
+                    self._put_tombstone(sid, tombstone)
+                    self._accepted(peer, sid, envelope.sid)
+            case Refuse():
+                self.outbox.drop(sid)
+                tombstone.other = envelope.sid
+                self._peer_is_over(sid, tombstone)
+            case envelopes.Error() | envelopes.End():
+                self._peer_is_over(sid, tombstone)
+            case envelopes.Data():
+                pass
+        if tombstone.other:
+            self.commits.acknowledge(peer, tombstone.other, envelopes.number_of(envelope))
 
-    def _put_tombstone(self, sid: SessionId, other: SessionId | None) -> None:
-        now = self.clock.now_ms()
-        if now - self._swept_ms > TOMBSTONE_MS:
-            self.sweep()
-        expiry = (now + TOMBSTONE_MS).to_bytes(8, "big")
-        self.commits.put(TOMBSTONES, sid, expiry + (other or b""))
+    def _accepted(self, peer: PeerName, sid: SessionId, peer_sid: SessionId) -> None:
+        """Let go what waited for acceptance. The open message has arrived, so it is forgotten.
 
-    def _is_buried(self, sid: SessionId) -> bool:
-        return self.commits.get(TOMBSTONES, sid) is not None
+        Were it sent again later, the peer might have buried the session and forgotten that too.
+        """
+        self.outbox.acknowledged(peer, sid, 0)
+        self.outbox.unblock(sid, peer_sid)
+
+    def _peer_is_over(self, sid: SessionId, tombstone: Tombstone) -> None:
+        """Let the tombstones of a session go some time after both sides of it are over."""
+        if tombstone.forget_after:
+            return
+        tombstone.forget_after = self._expiry()
+        self._put_tombstone(sid, tombstone)
+        opener = _as_opener(tombstone.other)
+        if self._tombstone(opener) is not None:
+            self._put_tombstone(opener, Tombstone(tombstone.peer, sid, tombstone.forget_after))
+
+    def _expiry(self) -> int:
+        return self.clock.now_ms() + TOMBSTONE_MS
+
+    def _put_tombstone(self, key: bytes, tombstone: Tombstone) -> None:
+        self.commits.put(TOMBSTONES, key, _encode_tombstone(tombstone))
+
+    def _tombstone(self, key: bytes) -> Tombstone | None:
+        value = self.commits.get(TOMBSTONES, key)
+        return None if value is None else _tombstone_decoder.decode(value)
 
     def _drop(self, peer: PeerName, why: str, detail: str) -> None:
         self.dropped[why] += 1
         log.warning("message dropped", extra={"peer": peer, "why": why, "detail": detail})
+
+
+def _as_opener(sid: SessionId) -> bytes:
+    """Return the key at the responder; a node that talks to itself has one for each end."""
+    return sid + b"\x01"

@@ -5,6 +5,10 @@
 
 A message joins the outbox in the commit of what it depends on and leaves the node when that commit
 has landed. Data of a session that is still opening stays here, in order, until the peer accepts.
+
+What is not acknowledged is sent again, each message with a back-off of its own, so that one that
+was lost does not wait for the link to fall silent. A link on which nothing moves is looked at with
+a back-off too, so a peer that is away for long costs little.
 """
 
 from collections import deque
@@ -17,13 +21,15 @@ from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Content, number_of
 from runtime.engine.commits import Commits
 from runtime.ids import PeerName, SessionId
-from runtime.limits import RESEND_MS_FIRST, RESEND_MS_MAX
+from runtime.limits import MIB, RESEND_MS_FIRST, RESEND_MS_MAX
 from runtime.ports import Clock, Loop, Space, Timer
 
 OUTBOX: Final = Space("outbox", write_once=True)
 
-# How much one resend hands to the link; what is behind it follows when the first is acknowledged.
+# How much is sent again at once; what is behind it follows after a pause.
 RESEND_ENVELOPES_MAX: Final = 2_000
+RESEND_BYTES_MAX: Final = 16 * MIB
+RESEND_PAUSE_MS: Final = 50
 
 Outgoing = Accept | Content
 
@@ -36,13 +42,14 @@ class Row(msgspec.Struct, array_like=True):
 
 
 class _Entry:
-    __slots__ = ("envelope", "is_released", "number", "sent_ms", "size")
+    __slots__ = ("due_ms", "envelope", "is_released", "number", "resent", "size")
 
     def __init__(self, number: int, envelope: Outgoing, size: int) -> None:
         self.number = number
         self.envelope = envelope
         self.size = size
-        self.sent_ms = 0
+        self.due_ms = 0
+        self.resent = 0
         self.is_released = False
 
 
@@ -142,6 +149,7 @@ class Outbox:
             entry = entries.popleft()
             session.size -= entry.size
             link.had_progress = True
+            link.delay_ms = RESEND_MS_FIRST
             self.commits.delete(OUTBOX, _key(sid, entry.number))
         if session.on_room is not None:
             session.on_room()
@@ -160,11 +168,6 @@ class Outbox:
     def has(self, sid: SessionId) -> bool:
         """Tell whether a session has messages that the peer has not acknowledged."""
         return sid in self._sessions
-
-    def peer_of(self, sid: SessionId) -> PeerName | None:
-        """Return whom the unacknowledged messages of a session are for, if there are any."""
-        session = self._sessions.get(sid)
-        return None if session is None else session.peer
 
     def unacknowledged_bytes(self, sid: SessionId) -> int:
         """Return how much of a session the peer has not acknowledged."""
@@ -187,8 +190,10 @@ class Outbox:
         link = self._links.get(peer)
         if link is not None:
             link.delay_ms = RESEND_MS_FIRST
-            self._resend(peer, link, min_age_ms=0)
-            self._arm(peer, link)
+            for session in link.sessions.values():
+                for entry in session.entries:
+                    entry.due_ms = entry.resent = 0
+            self._resend(peer, link)
 
     def restore(
         self,
@@ -218,8 +223,7 @@ class Outbox:
     def resume(self) -> None:
         """Send everything again after a restart."""
         for peer, link in list(self._links.items()):
-            self._resend(peer, link, min_age_ms=0)
-            self._arm(peer, link)
+            self._resend(peer, link)
 
     def close(self) -> None:
         """Cancel all timers."""
@@ -242,11 +246,11 @@ class Outbox:
 
     def _release(self, peer: PeerName, entry: _Entry, encoded: bytes) -> None:
         entry.is_released = True
-        entry.sent_ms = self.clock.now_ms()
+        entry.due_ms = self.clock.now_ms() + RESEND_MS_FIRST
         self.commits.send(peer, encoded)
         link = self._links[peer]
         if link.timer is None:
-            self._arm(peer, link)
+            self._arm(peer, link, link.delay_ms)
 
     def _forget(self, sid: SessionId) -> None:
         session = self._sessions.pop(sid)
@@ -256,44 +260,40 @@ class Outbox:
             link.timer.cancel()
             link.timer = None
 
-    def _arm(self, peer: PeerName, link: _Link) -> None:
+    def _arm(self, peer: PeerName, link: _Link, delay_ms: int) -> None:
         if link.timer is not None:
             link.timer.cancel()
             link.timer = None
         if link.sessions:
             link.had_progress = False
-            due = self.clock.now_ms() + link.delay_ms
+            due = self.clock.now_ms() + delay_ms
             link.timer = self.loop.call_at(due, lambda: self._due(peer, link))
 
     def _due(self, peer: PeerName, link: _Link) -> None:
         link.timer = None
-        # Progress in one session says nothing of a message of another one that got lost.
-        self._resend(peer, link, min_age_ms=link.delay_ms)
-        if link.had_progress:
-            link.delay_ms = RESEND_MS_FIRST
-        else:
+        if not link.had_progress:
             link.delay_ms = min(link.delay_ms * 2, RESEND_MS_MAX)
-        self._arm(peer, link)
+        self._resend(peer, link)
 
-    def _resend(self, peer: PeerName, link: _Link, *, min_age_ms: int) -> None:
-        """Transmit again what is released, once what it depends on is durable; in turns."""
+    def _resend(self, peer: PeerName, link: _Link) -> None:
+        """Transmit again what is due, once what it depends on is durable."""
+        count = size = 0
         now = self.clock.now_ms()
-        count = 0
-        for sid, session in list(link.sessions.items()):
-            due = [
-                entry
-                for entry in session.entries
-                if entry.is_released and now - entry.sent_ms >= min_age_ms
-            ]
-            for entry in due:
-                entry.sent_ms = now
-                self.commits.send(peer, envelopes.encode(entry.envelope))
-            if due:
-                # The others come first the next time.
-                link.sessions[sid] = link.sessions.pop(sid)
-            count += len(due)
-            if count > RESEND_ENVELOPES_MAX:
+        for session in link.sessions.values():
+            if count > RESEND_ENVELOPES_MAX or size > RESEND_BYTES_MAX:
+                self._arm(peer, link, RESEND_PAUSE_MS)
                 break
+            for entry in session.entries:
+                if entry.is_released and entry.due_ms <= now:
+                    entry.resent += 1
+                    entry.due_ms = now + min(
+                        RESEND_MS_FIRST << min(entry.resent, 16), RESEND_MS_MAX
+                    )
+                    self.commits.send(peer, envelopes.encode(entry.envelope))
+                    count += 1
+                    size += entry.size
+        else:
+            self._arm(peer, link, link.delay_ms)
         self.resent += count
 
 

@@ -41,7 +41,6 @@ def recover(manager: "FlowManager") -> int:
         manager.commits.scan(OUTBOX, b"", None),
         lambda sid: _peer_session(manager, sid),
     )
-    manager.delivery.sweep()
     return len(manager.runs)
 
 

@@ -118,8 +118,11 @@ class FaultPlan:
         return round(self.random.expovariate(1 / self._down_ms_mean))
 
     def jump_ms(self) -> int:
-        """Return how far a clock jumps."""
-        return self.random.choice((50, 5_000, 100_000, DAY_MS))
+        """Return how far a clock jumps.
+
+        Less than a session is remembered, or what was under way could come to life again.
+        """
+        return self.random.choice((50, 5_000, 100_000, 1_000_000))
 
     def skew_ms(self) -> int:
         """Return how much a new node's clock is ahead of the others."""

@@ -56,7 +56,7 @@ from runtime.testing.world import World
 
 Scenario = Callable[[World], None]
 
-CALLBACKS_MAX = 2_000_000
+CALLBACKS_MAX = 300_000
 """A history that takes more never ends."""
 
 
@@ -142,6 +142,10 @@ class Simulation:
             self._heal()
             self._run_until_idle()
             for problem in self._check():
+                self.recorder.problem(problem)
+        except NothingLeft as error:
+            self.recorder.problem(str(error))
+            for problem in checks.nothing_left(self.network):
                 self.recorder.problem(problem)
         except Exception as error:  # whatever it is, the command that repeats it must be told
             self.recorder.problem("".join(traceback.format_exception(error)))

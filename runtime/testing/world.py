@@ -184,7 +184,7 @@ class World:
         """Let a client of ``node`` want a flow. It asks for it once the history has begun."""
         bound = flow.arguments.bind(args, kwargs)
         client_id = f"{flow.__name__} {len(self.requests)}"  # type: ignore[attr-defined]
-        request = Request(node, flow, bound, client_id)  # type: ignore[arg-type]
+        request = Request(node, flow, bound, client_id)
         self.requests.append(request)
         return request
 

@@ -42,7 +42,7 @@ class Ball:
     padding: bytes = b""
 
 
-# --- effects ----------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------
 
 
 @atomic
@@ -83,7 +83,7 @@ def compute(number: int) -> int:
     return number + 1
 
 
-# --- ping-pong ----------------------------------------------------------------------------------------
+# --- ping-pong --------------------------------------------------------------------------
 
 
 @flow
@@ -138,7 +138,7 @@ def play_and_forgive(peer: Party, rounds: int, patience: int) -> str:
     return "all"
 
 
-# --- one to many --------------------------------------------------------------------------------------
+# --- one to many ------------------------------------------------------------------------
 
 
 @flow
@@ -165,7 +165,7 @@ def answer_all(session: Session) -> None:
         session.send(number + 1)
 
 
-# --- work -----------------------------------------------------------------------------------------------
+# --- work -------------------------------------------------------------------------------
 
 
 @flow
@@ -219,7 +219,7 @@ def take_your_time(session: Session) -> None:
         session.send(number)
 
 
-# --- sub-flows --------------------------------------------------------------------------------------------
+# --- sub-flows --------------------------------------------------------------------------
 
 
 @flow
@@ -264,6 +264,19 @@ def hear(session: Session) -> None:
             count("heard " + session.receive(str).unwrap(lambda it: it))
     except UnexpectedFlowEnd:
         count("heard it all")
+
+
+@flow
+def pour(peer: Party, size: int, count: int) -> int:
+    session = initiate(peer)
+    for _ in range(count):
+        session.send(bytes(size))
+    return session.receive(int).unwrap(lambda it: it)
+
+
+@responder(pour)
+def drink(session: Session) -> None:
+    session.send(sum(len(session.receive(bytes).unwrap(lambda it: it)) for _ in range(6)))
 
 
 @flow

@@ -1,8 +1,11 @@
 """Scenarios of the simulated histories: what clients want, and what must come of it."""
 
+from typing import Final
+
 from runtime import FlowKilled, UnexpectedFlowEnd
 from runtime.testing.network import SimulatedNode
-from runtime.testing.world import Request, World, ended, either, raised, returned
+from runtime.testing.simulation import Scenario
+from runtime.testing.world import Request, World, either, ended, raised, returned
 from tests.simulation import flows
 
 
@@ -151,12 +154,11 @@ def _heard_all(node: SimulatedNode, expected: int) -> None:
 
 def great_messages(world: World) -> None:
     alice, bob = nodes(world, "Alice", "Bob")
-    words = ["x" * 7_000_000] * 6
-    world.request(alice, flows.tell, bob.party, words).expect(returned(None))
+    world.request(alice, flows.pour, bob.party, 7_000_000, 6).expect(returned(42_000_000))
     world.request(alice, flows.play, bob.party, 2, 5_000_000).expect(returned([0, -1]))
 
 
-SCENARIOS = (
+SCENARIOS: Final[tuple[Scenario, ...]] = (
     ping_pong,
     fan_out,
     hard_work,

@@ -1,0 +1,125 @@
+"""The simulation itself: it repeats, it finds what is wrong, it says how to see it again."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from runtime import Session, flow, initiate, responder
+from runtime.party import Party
+from runtime.testing.faults import Fault
+from runtime.testing.simulation import (
+    HistoryFailed,
+    Scenario,
+    main,
+    repeat_command,
+    simulate,
+)
+from runtime.testing.world import World, returned
+from tests.simulation import scenarios
+
+
+@pytest.mark.parametrize("scenario", [scenarios.killings, scenarios.hard_work])
+def test_the_same_seed_makes_the_same_history(scenario: Scenario) -> None:
+    for seed in range(5):
+        first = simulate(seed, scenario)
+        second = simulate(seed, scenario)
+
+        assert first == second
+
+
+def test_another_seed_makes_another_history() -> None:
+    digests = {simulate(seed, scenarios.ping_pong).digest for seed in range(20)}
+
+    assert len(digests) == 20
+
+
+def test_a_history_does_not_hang_on_hashes() -> None:
+    code = (
+        "from runtime.testing.simulation import simulate\n"
+        "from tests.simulation.scenarios import delegation\n"
+        "print([simulate(seed, delegation).digest for seed in range(3)])"
+    )
+
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+
+    assert len(printed) == 1
+
+
+def test_seeds_draw_different_kinds_of_fault() -> None:
+    histories = [simulate(seed, scenarios.soliloquy) for seed in range(50)]
+
+    for kind in Fault:
+        count = sum(kind.value in history.faults for history in histories)
+        assert 5 <= count <= 45, kind
+    assert sum(history.crashes > 2 for history in histories) > 10
+
+
+# --- a scenario as a user would write it ------------------------------------------------
+
+
+@flow
+def ask(peer: Party, question: str) -> str:
+    return initiate(peer).exchange(question, str).unwrap(lambda answer: answer)
+
+
+@responder(ask)
+def answer(session: Session) -> None:
+    question = session.receive(str).unwrap(lambda question: question)
+    session.send(question.upper())
+
+
+def questions(world: World) -> None:
+    alice = world.node("Alice", apps=[ask])
+    bob = world.node("Bob", apps=[ask, answer])
+    for number in range(5):
+        request = world.request(alice, ask, bob.party, f"question {number}")
+        request.after(world.random.uniform(0, 2)).expect(returned(f"QUESTION {number}"))
+
+
+def test_a_users_own_flows_survive() -> None:
+    for seed in range(20):
+        simulate(seed, questions)
+
+
+def disappointment(world: World) -> None:
+    alice = world.node("Alice", apps=[ask])
+    bob = world.node("Bob", apps=[ask, answer])
+    world.request(alice, ask, bob.party, "what?").expect(returned("nothing"))
+
+
+def test_an_unexpected_outcome_is_reported_with_the_command_that_repeats_it() -> None:
+    with pytest.raises(HistoryFailed) as raised:
+        simulate(5, disappointment)
+
+    report = str(raised.value)
+    assert "ended with the result 'WHAT?', expected was returned('nothing')" in report
+    assert repeat_command(5, disappointment) in report
+
+
+def test_the_command_repeats_a_history_and_shows_it() -> None:
+    command = repeat_command(5, disappointment)
+
+    result = CliRunner().invoke(main, command.split()[3:])
+
+    assert result.exit_code == 1
+    assert "Alice commit journal" in result.output
+    assert "expected was returned('nothing')" in result.output
+
+
+def test_the_command_hunts_through_many_seeds() -> None:
+    name = f"{questions.__module__}:questions"
+
+    result = CliRunner().invoke(main, ["--seeds", "5", "--scenario", name])
+
+    assert result.exit_code == 0
+    assert result.output.startswith("5 histories, 0 failed")
