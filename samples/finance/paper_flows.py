@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from ledger.amounts import Amount
+from ledger.amounts import Amount, Issued
 from ledger.builder import TransactionBuilder
 from ledger.flows.finality import finalise
 from ledger.flows.keys import fresh_salt, sign_transaction_with
@@ -27,12 +27,17 @@ def issue_paper(
     prospectus: bytes = b"",
     reference: bytes = b"\x01",
 ) -> SignedTransaction:
-    """Issue a paper of this node, with its prospectus attached, in the hands of ``owner``."""
+    """Issue a paper of this node, with its prospectus attached, in the hands of ``owner``.
+
+    A bare ``face_value`` is owed as a claim on this node.
+    """
     progress("Issuing")
     builder = TransactionBuilder(notary)
     builder.time_window = TimeWindow.with_tolerance(now(), WINDOW)
     if prospectus:
         builder.add_attachment(import_attachment(prospectus))
+    if not isinstance(face_value.token, Issued):
+        face_value = face_value.issued_by(me())
     paper = CommercialPaper(
         owner=owner, issuer=me(), reference=reference, face_value=face_value, maturity=maturity
     )

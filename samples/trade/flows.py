@@ -33,7 +33,7 @@ from ledger.states import ContractState, StateAndRef, StateRef, as_type
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
 from ledger.vault import find_states, lock_states, reserve
-from runtime import Party, Session, flow, initiate, me, now, progress, responder, service
+from runtime import Party, Session, flow, initiate, me, now, progress, responder, service, sleep
 from runtime.codec import wire_name
 from runtime.party import AbstractParty
 from samples.finance.cash import CashState, coin_request, generate_spend, paid_to
@@ -59,6 +59,14 @@ COLLECTING: Final = "Collecting signatures from other parties"
 RECORDING: Final = "Recording completed transaction"
 
 
+def _enter(label: str) -> None:
+    """Show where the flow is, and let those who watch see it."""
+    progress(label)
+    pause_seconds = service(Terms).pause_seconds
+    if pause_seconds:
+        sleep(pause_seconds)
+
+
 # --- the seller ---------------------------------------------------------------------------------
 
 
@@ -74,12 +82,12 @@ def sell(
     offered = _asset(asset)
     lock_states(offered.ref)
     session = initiate(buyer)
-    progress(AWAITING)
+    _enter(AWAITING)
     send_states(session, [offered])
     payee = fresh_identity() if anonymous else me()
     session.send(TradeInfo(price, payee, anonymous))
     receive_identities(session)
-    progress(VERIFYING)
+    _enter(VERIFYING)
     signed = sign_transaction(session, lambda proposal: _check_payment(proposal, price))
     return receive_finality(session, expected=signed.id).id
 
@@ -107,20 +115,20 @@ def _check_payment(proposal: LedgerTransaction, price: Amount) -> None:
 @responder(sell, progress=(WAITING, CHECKING, PROPOSING, COLLECTING, RECORDING))
 def buy(session: Session) -> SecureHash:
     """Buy what a seller offers, if it is what our `Terms` say and the price is right."""
-    progress(WAITING)
+    _enter(WAITING)
     offered = receive_states(session)
     info = session.receive(TradeInfo).unwrap(lambda told: told)
-    progress(CHECKING)
+    _enter(CHECKING)
     asset = _check_asset(session, offered)
     payee = _check_payee(session, info)
     if info.price.without_issuer().quantity > _price_max(info.price):
         raise UnacceptablePrice(info.price)
-    progress(PROPOSING)
+    _enter(PROPOSING)
     signed = _propose(asset, payee, info)
     send_identities(session, signed.transaction)
-    progress(COLLECTING)
+    _enter(COLLECTING)
     signed = collect_signatures(signed, [session])
-    progress(RECORDING)
+    _enter(RECORDING)
     return finalise(signed, [session]).id
 
 

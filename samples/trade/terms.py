@@ -16,10 +16,15 @@ class TradeInfo:
 
 @message(name="trade.Terms")
 class Terms:
-    """What a buying node accepts: the class of asset by wire name, and the highest price."""
+    """What a buying node accepts: the class of asset by wire name, and the highest price.
+
+    ``pause_seconds`` is how long both sides sleep, durably, at each of their steps, so that
+    somebody can watch.
+    """
 
     asset_type: str = "finance.CommercialPaper"
     price_max: Amount = Amount(10_000, "USD")
+    pause_seconds: float = 0.0
 
 
 class UnacceptablePrice(FlowException):
