@@ -1,6 +1,6 @@
 """The demonstration: four node processes trade; the buyer is killed on the way and comes back.
 
-Run it with ``make demo`` or ``python -m samples.trade``; ``--anonymous`` trades under one-time keys.
+Run it with ``make demo`` or ``python -m samples.trade``; ``--anonymous`` uses one-time keys.
 """
 
 import os

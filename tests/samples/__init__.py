@@ -1,0 +1,1 @@
+"""Tests of the samples: each runs as a user would run it, on the simulated network."""
