@@ -1,0 +1,83 @@
+"""Flows of the tests that ask a notary for strange things, and notaries that answer strangely."""
+
+from ledger.builder import TransactionBuilder
+from ledger.errors import NotaryError, TransactionInvalid
+from ledger.flows.keys import fresh_salt, sign_content
+from ledger.flows.notarise import (
+    BusyRefusal,
+    InvalidRefusal,
+    NotarisationRequest,
+    Notarised,
+    NotaryAnswer,
+    RequestRefusal,
+    WholeWanted,
+    claim_of,
+    notarise,
+    request_content,
+)
+from ledger.flows.resolve import send_transaction
+from ledger.signatures import TransactionSignature
+from ledger.states import StateAndRef
+from ledger.tearoff import for_notary
+from ledger.transactions import SignedTransaction
+from runtime import Party, Session, flow, initiate, me, responder
+from runtime.flow import Responder
+from runtime.keys import PrivateKey
+from tests.ledger.flows.deals import sign_with_us
+from tests.ledger.parties import Deal, Do, linear_id
+
+
+@flow(name=notarise.name)
+def ask(notary: Party, request: NotarisationRequest) -> NotaryAnswer:
+    """Send a request as it is and return the first answer."""
+    return initiate(notary).exchange(request, NotaryAnswer).unwrap(lambda answer: answer)
+
+
+@flow(name=notarise.name)
+def push(notary: Party, asked: SignedTransaction, sent: SignedTransaction) -> None:
+    """Ask for one transaction and send another."""
+    filtered = for_notary(asked.transaction)
+    signature = sign_content(request_content(filtered.id, claim_of(filtered)))
+    session = initiate(notary)
+    request = NotarisationRequest(filtered, me(), signature)
+    answer = session.exchange(request, NotaryAnswer).unwrap(lambda given: given)
+    if not isinstance(answer, WholeWanted):
+        raise NotaryError("it is not validating")
+    send_transaction(session, sent)
+    answer = session.receive(NotaryAnswer).unwrap(lambda given: given)
+    if isinstance(answer, InvalidRefusal):
+        raise TransactionInvalid(answer.reason)
+
+
+@flow(name="tests.build_unsigned")
+def build_unsigned(other: Party, notary: Party, replaces: StateAndRef[Deal]) -> SignedTransaction:
+    """Return a deal that ``other`` had to sign and has not."""
+    builder = TransactionBuilder(notary)
+    builder.add_input(replaces)
+    builder.add_output(Deal(linear_id=linear_id(1), parties=(me(), other)))
+    builder.add_command(Do(), me().key, other.key)
+    assert fresh_salt() != fresh_salt()
+    return sign_with_us(builder)
+
+
+def answering(what: str) -> Responder:
+    """Return a notary that always answers ``what``."""
+
+    def answer(session: Session) -> None:
+        request = session.receive(NotarisationRequest).unwrap(lambda asked: asked)
+        other = PrivateKey.from_seed(b"5" * 32)
+        if what == "broken":
+            raise RuntimeError("out of order")
+        answers: dict[str, NotaryAnswer] = {
+            "refuse request": RequestRefusal("no"),
+            "invalid": InvalidRefusal("no"),
+            "busy": BusyRefusal(30),
+            "nonsense": NotaryAnswer(),
+            "forged": Notarised(TransactionSignature(me().key, bytes(64))),
+            "other key": Notarised(
+                TransactionSignature(other.public, other.sign(request.filtered.id.digest))
+            ),
+        }
+        session.send(answers[what])
+
+    return responder(notarise)(answer)

@@ -1,0 +1,319 @@
+"""Finality: everybody has the transaction or nobody, whatever the notary or a peer does."""
+
+import pytest
+
+from ledger.errors import (
+    FinalityAborted,
+    NotaryConflict,
+    NotaryUnknown,
+    ProposalRejected,
+    SessionMissing,
+    SignaturesMissing,
+    TimeWindowInvalid,
+    TransactionUnknown,
+)
+from ledger.flows.receive_finality import recover
+from ledger.hashing import SecureHash
+from ledger.query import Status
+from ledger.states import StateAndRef
+from ledger.stores.locks import LOCKS
+from ledger.stores.transactions import UNNOTARISED, VERIFIED
+from ledger.time_window import TimeWindow
+from ledger.uniqueness import ConsumedState
+from runtime.errors import UnexpectedFlowEnd
+from runtime.handle import FlowHandle
+from runtime.testing.network import SimulatedNode
+from runtime.testing.simulated_loop import EPOCH_MS
+from tests.ledger.flows import deals
+from tests.ledger.flows.net import Net, row, states, vault, waiting
+from tests.ledger.parties import Deal
+
+
+def deal(net: Net, *others: SimulatedNode) -> StateAndRef[Deal]:
+    """Make a deal of Alice and ``others`` that they all hold."""
+    handle = net.alice.start_flow(
+        deals.agree, [other.party for other in others], "first", net.notary.party
+    )
+    signed = handle.result()
+    net.network.run()
+    return StateAndRef(signed.transaction.outputs[0], signed.transaction.output_ref(0).ref)
+
+
+def status(node: SimulatedNode, tx_id: SecureHash) -> str | None:
+    stored = row(node, tx_id)
+    return None if stored is None else stored.status
+
+
+def test_a_deal_that_replaces_another_is_final_everywhere() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob, net.bank)
+    others = [net.bob.party, net.bank.party]
+
+    handle = net.alice.start_flow(deals.agree, others, "second", net.notary.party, first)
+    signed = handle.result()
+    net.network.run()
+
+    for node in (net.alice, net.bob, net.bank):
+        assert status(node, signed.id) == VERIFIED
+        assert [state.note for state in states(node) if isinstance(state, Deal)] == ["second"]
+        assert not waiting(node)
+
+
+def test_a_conflict_is_told_to_all_and_forgotten_by_all() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    build = net.alice.start_flow(
+        deals.build, [net.alice.party, net.bob.party], "rival", net.notary.party, [first]
+    ).result()
+    winner = net.alice.start_flow(
+        deals.agree, [net.bob.party], "winner", net.notary.party, first
+    ).result()
+
+    loser = net.alice.start_flow(deals.finish, build, [net.bob.party])
+    with pytest.raises(NotaryConflict) as caught:
+        loser.result()
+    net.network.run()
+
+    assert caught.value.conflict.consumed == (
+        ConsumedState(first.ref, SecureHash.of(winner.id.digest), "INPUT"),
+    )
+    for node in (net.alice, net.bob):
+        assert status(node, build.id) is None
+        assert not waiting(node)
+        assert [state.note for state in states(node) if isinstance(state, Deal)] == ["winner"]
+
+
+def test_a_consumed_reference_is_a_conflict_of_its_own_kind() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    reader = net.alice.start_flow(
+        deals.build, [net.alice.party], "reader", net.notary.party, [], None, [first]
+    ).result()
+    net.alice.start_flow(deals.agree, [net.bob.party], "winner", net.notary.party, first).result()
+
+    with pytest.raises(NotaryConflict) as caught:
+        net.alice.start_flow(deals.finish, reader, []).result()
+
+    assert [state.kind for state in caught.value.conflict.consumed] == ["REFERENCE"]
+
+
+def test_a_reference_that_is_unconsumed_is_read_and_stays() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    reader = net.alice.start_flow(
+        deals.build, [net.alice.party], "reader", net.notary.party, [], None, [first]
+    ).result()
+
+    net.alice.start_flow(deals.finish, reader, []).result()
+
+    assert len(states(net.alice)) == 2
+
+
+def test_a_missed_window_is_told_to_all_and_forgotten_by_all() -> None:
+    net = Net(deals)
+    late = TimeWindow(EPOCH_MS - 2_000, EPOCH_MS - 1_000)
+
+    handle = net.alice.start_flow(
+        deals.agree, [net.bob.party], "late", net.notary.party, None, late
+    )
+    with pytest.raises(TimeWindowInvalid, match="outside"):
+        handle.result()
+    net.network.run()
+
+    assert not waiting(net.alice)
+    assert not waiting(net.bob)
+    assert states(net.alice) == states(net.bob) == []
+
+
+def test_every_participant_needs_a_session_before_anything_is_recorded() -> None:
+    net = Net(deals)
+    signed = net.alice.start_flow(
+        deals.build, [net.alice.party, net.bob.party, net.bank.party], "x", net.notary.party
+    ).result()
+
+    with pytest.raises(SessionMissing, match="O=Bank"):
+        net.alice.start_flow(deals.finish, signed, [net.bob.party]).result()
+
+    assert status(net.alice, signed.id) is None
+
+
+def test_an_observer_may_have_a_session_too() -> None:
+    net = Net(deals)
+    signed = net.alice.start_flow(deals.build, [net.alice.party], "x", net.notary.party).result()
+
+    net.alice.start_flow(deals.finish, signed, [net.bank.party]).result()
+    net.network.run()
+
+    assert status(net.bank, signed.id) == VERIFIED
+    assert states(net.bank) == []
+
+
+def test_a_transaction_with_missing_signatures_is_not_finalised() -> None:
+    net = Net(deals)
+    signed = net.alice.start_flow(deals.build, [net.alice.party], "x", net.notary.party).result()
+    unsigned = type(signed)(signed.wire)
+
+    with pytest.raises(SignaturesMissing):
+        net.alice.start_flow(deals.finish, unsigned, []).result()
+
+
+def test_a_party_that_is_no_notary_of_the_network_notarises_nothing() -> None:
+    net = Net(deals)
+    signed = net.alice.start_flow(deals.build, [net.alice.party], "x", net.bob.party).result()
+
+    with pytest.raises(NotaryUnknown, match="O=Bob"):
+        net.alice.start_flow(deals.finish, signed, []).result()
+
+
+def test_a_participant_that_refuses_in_phase_one_makes_all_forget() -> None:
+    net = Net(deals)
+    window = TimeWindow(EPOCH_MS, EPOCH_MS + 3_600_000)
+    parties = [net.alice.party, net.bob.party, net.bank.party]
+    bad = net.alice.start_flow(deals.build, parties, "bad", net.notary.party, [], window).result()
+    # The bank is asked first and would hold it; Bob refuses.
+    net.bank.host.registry.responders[deals.finish.name] = deals.OBEDIENT[0]
+
+    handle = net.alice.start_flow(deals.finish, bad, [net.bank.party, net.bob.party])
+    with pytest.raises(ProposalRejected, match="a bad deal"):
+        handle.result()
+    net.network.run()
+
+    for node in (net.alice, net.bob, net.bank):
+        assert status(node, bad.id) is None
+        assert not waiting(node)
+    failed = [run for run in net.bank.running.manager.ended.values() if run.error is not None]
+    assert isinstance(failed[-1].error, FinalityAborted)
+
+
+def test_what_needs_no_notary_reaches_all_that_want_it() -> None:
+    net = Net(deals)
+    bad = net.alice.start_flow(
+        deals.build, [net.alice.party, net.bob.party, net.bank.party], "bad", net.notary.party
+    ).result()
+    net.bank.host.registry.responders[deals.finish.name] = deals.OBEDIENT[0]
+
+    net.alice.start_flow(deals.finish, bad, [net.bob.party, net.bank.party]).result()
+    net.network.run()
+
+    assert status(net.alice, bad.id) == status(net.bank, bad.id) == VERIFIED
+    assert status(net.bob, bad.id) is None
+
+
+def test_while_the_notary_is_down_everything_waits_and_then_goes_on() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    net.notary.stop()
+    handle = net.alice.start_flow(deals.agree, [net.bob.party], "second", net.notary.party, first)
+    net.network.run_for(3_600)
+    assert len(waiting(net.alice)) == len(waiting(net.bob)) == 1
+
+    net.notary.start()
+    signed = handle.result()
+    net.network.run()
+
+    assert status(net.bob, signed.id) == VERIFIED
+
+
+def lost_deal(net: Net) -> tuple[FlowHandle[object], SecureHash]:
+    """Make Bob hold a deal un-notarised, whose initiator has then disappeared for good."""
+    first = deal(net, net.bob)
+    net.notary.stop()
+    handle = net.alice.begin_flow(deals.agree, [net.bob.party], "second", net.notary.party, first)
+    net.network.run_for(60)
+    tx_id = waiting(net.bob)[0]
+    return handle, tx_id
+
+
+def test_a_peer_whose_initiator_was_killed_is_held_and_keeps_the_transaction() -> None:
+    net = Net(deals)
+    handle, tx_id = lost_deal(net)
+
+    net.alice.running.manager.kill(handle.id)
+    net.network.run_for(60)
+
+    assert status(net.bob, tx_id) == UNNOTARISED
+    held = [run for run in net.bob.running.manager.runs.values() if run.hold_reason]
+    assert [type(run.error) for run in held] == [UnexpectedFlowEnd]
+
+
+def test_a_lost_transaction_is_recovered_from_the_notary() -> None:
+    net = Net(deals)
+    handle, tx_id = lost_deal(net)
+    net.alice.running.manager.kill(handle.id)
+    net.notary.start()
+    net.network.run()
+
+    recovered = net.bob.start_flow(recover, tx_id).result()
+
+    recovered.verify_signatures()
+    assert status(net.bob, tx_id) == VERIFIED
+    assert not waiting(net.bob)
+    again = net.alice.start_flow(recover, tx_id).result()
+    assert again.id == tx_id
+    assert status(net.alice, tx_id) == VERIFIED
+
+
+def test_a_lost_transaction_is_recovered_from_its_initiator() -> None:
+    net = Net(deals)
+    handle, tx_id = lost_deal(net)
+    net.alice.running.manager.kill(handle.id)
+    net.notary.start()
+    net.alice.start_flow(recover, tx_id).result()
+    net.notary.stop()
+
+    recovered = net.bob.start_flow(recover, tx_id).result()
+
+    assert recovered.id == tx_id
+    assert status(net.bob, tx_id) == VERIFIED
+
+
+def test_recovery_tells_nothing_to_strangers_and_nothing_is_nothing() -> None:
+    net = Net(deals)
+
+    with pytest.raises(TransactionUnknown, match="waits for its notary"):
+        net.bob.start_flow(recover, SecureHash.of(b"nothing")).result()
+
+
+def test_recovery_of_what_the_notary_refuses_forgets_it() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    rival = net.alice.start_flow(
+        deals.build, [net.alice.party], "rival", net.notary.party, [first]
+    ).result()
+    net.notary.stop()
+    winner = net.alice.begin_flow(deals.agree, [net.bob.party], "winner", net.notary.party, first)
+    net.network.run_for(60)
+    handle = net.alice.begin_flow(deals.finish, rival, [net.bob.party])
+    net.network.run_for(60)
+    net.alice.running.manager.kill(handle.id)
+    net.notary.start()
+    winner.result()
+
+    with pytest.raises(NotaryConflict):
+        net.alice.start_flow(recover, rival.id).result()
+
+    assert not waiting(net.alice)
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob", "notary"])
+@pytest.mark.parametrize("after_ms", range(0, 60, 4))
+def test_a_crash_at_any_time_ends_in_finality_everywhere(victim: str, after_ms: int) -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    handle = net.alice.start_flow(deals.agree, [net.bob.party], "second", net.notary.party, first)
+    net.network.run_for(after_ms / 1_000)
+
+    node: SimulatedNode = getattr(net, victim)
+    node.crash()
+    net.network.run_for(5)
+    node.start()
+    net.network.run()
+
+    for each in (net.alice, net.bob):
+        assert [s.note for s in states(each) if isinstance(s, Deal)] == ["second"]
+        assert len(states(each, Status.CONSUMED)) == 1
+        assert not waiting(each)
+        assert not list(each.host.scan(LOCKS, b"", None))
+        assert vault(each)
+        assert not each.running.manager.runs
+    assert handle.id

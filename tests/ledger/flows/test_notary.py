@@ -1,0 +1,279 @@
+"""A notary: what it refuses, what it never sees, and one signature for many transactions."""
+
+import pytest
+
+from ledger.amounts import Amount
+from ledger.components import Group
+from ledger.errors import (
+    NotaryError,
+    RequestSignatureInvalid,
+    TransactionInvalid,
+)
+from ledger.flows.notarise import (
+    InvalidRefusal,
+    NotarisationRequest,
+    NotaryAnswer,
+    RequestRefusal,
+    claim_of,
+    notarise,
+    request_content,
+)
+from ledger.flows.notary_service import Notary
+from ledger.install import install
+from ledger.signatures import TransactionSignature
+from ledger.states import as_type
+from ledger.stores.notary import GRANTS, REQUESTS
+from ledger.stores.transactions import TRANSACTIONS
+from ledger.tearoff import FilteredTransaction, filter_transaction, for_notary
+from ledger.time_window import TimeWindow
+from ledger.transactions import SignedTransaction
+from runtime import Party
+from runtime.codec import decode
+from runtime.errors import ConfigurationError, UnexpectedFlowEnd
+from runtime.host import Host
+from runtime.keys import PrivateKey
+from runtime.testing.simulated_loop import EPOCH_MS
+from samples.finance import cash_flows
+from tests.ledger.flows import deals, notary_asking
+from tests.ledger.flows.net import Net, balance
+from tests.ledger.parties import Deal
+
+WINDOW = TimeWindow(EPOCH_MS, EPOCH_MS + 3_600_000)
+
+
+def built(net: Net, notary: Party | None = None) -> SignedTransaction:
+    """Return a transaction of Alice alone that needs its notary for a time stamp."""
+    handle = net.alice.start_flow(
+        deals.build, [net.alice.party], "x", notary or net.notary.party, [], WINDOW
+    )
+    return handle.result()
+
+
+def request(
+    net: Net, signed: SignedTransaction, filtered: FilteredTransaction | None = None
+) -> NotarisationRequest:
+    shown = filtered or for_notary(signed.transaction)
+    content = request_content(shown.id, claim_of(shown))
+    signature = net.alice.signer.sign(net.alice.party.key, content)
+    return NotarisationRequest(shown, net.alice.party, signature)
+
+
+def asked(net: Net, asking: NotarisationRequest) -> NotaryAnswer:
+    return net.alice.start_flow(notary_asking.ask, net.notary.party, asking).result()
+
+
+def test_the_same_transaction_is_notarised_as_often_as_it_asks() -> None:
+    net = Net(deals)
+    signed = built(net)
+
+    first = net.alice.start_flow(notarise, signed).result()
+    net.network.run_for(2 * 3_600)
+    again = net.alice.start_flow(notarise, signed).result()
+
+    first.verify(signed.id)
+    again.verify(signed.id)
+    assert len(list(net.notary.host.scan(GRANTS, b"", None))) == 1
+
+
+def test_the_request_is_kept_as_evidence() -> None:
+    net = Net(deals)
+    signed = built(net)
+    net.alice.start_flow(notarise, signed).result()
+
+    ((key, body),) = net.notary.host.scan(REQUESTS, b"", None)
+
+    kept = decode(body, NotarisationRequest)
+    assert key == signed.id.digest
+    assert kept.client == net.alice.party
+    assert net.alice.party.key.is_valid(
+        kept.signature, request_content(signed.id, claim_of(kept.filtered))
+    )
+
+
+def test_a_non_validating_notary_never_sees_a_state() -> None:
+    net = Net()
+    net.issue(net.alice, 100)
+    net.pay(net.alice, net.bob, 95)
+
+    assert list(net.notary.host.scan(TRANSACTIONS, b"", None)) == []
+    for _, body in net.notary.host.scan(REQUESTS, b"", None):
+        assert b"CashState" not in body
+
+
+def test_a_validating_notary_keeps_the_history_that_it_has_verified() -> None:
+    net = Net(notary="validating")
+    issued = net.issue(net.alice, 100)
+    net.pay(net.alice, net.bob, 95)
+
+    kept = [key for key, _ in net.notary.host.scan(TRANSACTIONS, b"", None)]
+    assert kept == [issued.digest]
+
+
+def test_a_validating_notary_refuses_what_the_contract_rejects() -> None:
+    net = Net(deals, notary="validating")
+    first = net.alice.start_flow(deals.agree, [net.bob.party], "first", net.notary.party).result()
+    missing = net.alice.start_flow(
+        notary_asking.build_unsigned,
+        net.bob.party,
+        net.notary.party,
+        as_type(first.transaction.output_ref(0), Deal),
+    ).result()
+
+    with pytest.raises(TransactionInvalid, match="missing signatures"):
+        net.alice.start_flow(notary_asking.push, net.notary.party, missing, missing).result()
+
+
+def test_a_validating_notary_wants_the_transaction_that_was_asked_about() -> None:
+    net = Net(deals, notary="validating")
+    one, other = built(net), built(net)
+
+    with pytest.raises(TransactionInvalid, match="was sent instead"):
+        net.alice.start_flow(notary_asking.push, net.notary.party, one, other).result()
+
+
+def test_a_request_that_hides_an_input_is_refused() -> None:
+    net = Net(deals)
+    signed = built(net)
+    hiding = filter_transaction(signed.transaction, lambda group, _: group == Group.NOTARY)
+
+    answer = asked(net, request(net, signed, hiding))
+
+    assert isinstance(answer, InvalidRefusal)
+    assert "TIME_WINDOW are hidden" in answer.reason
+
+
+def test_a_request_for_another_notary_is_refused() -> None:
+    net = Net(deals)
+    signed = built(net, net.bob.party)
+
+    answer = asked(net, request(net, signed))
+
+    assert isinstance(answer, InvalidRefusal)
+    assert "O=Bob" in answer.reason
+
+
+def test_a_request_in_the_name_of_another_is_refused() -> None:
+    net = Net(deals)
+    signed = built(net)
+    good = request(net, signed)
+    for wrong in (
+        NotarisationRequest(good.filtered, net.bob.party, good.signature),
+        NotarisationRequest(good.filtered, net.alice.party, bytes(64)),
+    ):
+        answer = asked(net, wrong)
+
+        assert isinstance(answer, RequestRefusal)
+
+
+def test_a_node_that_is_no_notary_answers_no_request() -> None:
+    net = Net(deals)
+    signed = built(net)
+    asking = request(net, signed)
+
+    with pytest.raises(UnexpectedFlowEnd, match="no responder"):
+        net.alice.start_flow(notary_asking.ask, net.bob.party, asking).result()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        ("refuse request", RequestSignatureInvalid, "no"),
+        ("invalid", TransactionInvalid, "no"),
+        ("forged", NotaryError, "is not its signature"),
+        ("other key", NotaryError, "is not its signature"),
+        ("nonsense", NotaryError, "is no answer"),
+    ],
+)
+def test_what_a_notary_answers_becomes_its_error(
+    answer: str, error: type[NotaryError], text: str
+) -> None:
+    net = Net(deals)
+    signed = built(net)
+    net.notary.host.registry.responders[notarise.name] = notary_asking.answering(answer)
+
+    with pytest.raises(error, match=text):
+        net.alice.start_flow(notarise, signed).result()
+
+
+def test_a_busy_or_broken_notary_is_asked_again_and_again() -> None:
+    net = Net(deals)
+    signed = built(net)
+    good = net.notary.host.registry.responders[notarise.name]
+    net.notary.host.registry.responders[notarise.name] = notary_asking.answering("busy")
+    handle = net.alice.begin_flow(notarise, signed)
+    net.network.run_for(60)
+    assert handle.status == "waiting"
+    net.notary.host.registry.responders[notarise.name] = notary_asking.answering("broken")
+    net.network.run_for(600)
+    assert handle.status == "waiting"
+
+    net.notary.host.registry.responders[notarise.name] = good
+
+    signature = handle.result()
+    assert isinstance(signature, TransactionSignature)
+    signature.verify(signed.id)
+
+
+def test_a_transaction_without_notary_is_not_notarised() -> None:
+    net = Net(deals)
+    signed = built(net)
+    groups = [list(signed.transaction.components(group)) for group in Group]
+    groups[Group.NOTARY] = []
+    without = SignedTransaction(
+        type(signed.transaction).of(groups, signed.transaction.parts.salt).encoded
+    )
+
+    with pytest.raises(NotaryError, match="no notary"):
+        net.alice.start_flow(notarise, without).result()
+
+
+def test_what_becomes_durable_together_is_signed_together() -> None:
+    net = Net(deals)
+    many = [built(net) for _ in range(20)]
+    handles = [net.alice.begin_flow(notarise, signed) for signed in many]
+
+    signatures = [handle.result() for handle in handles]
+
+    made = [s for s in signatures if isinstance(s, TransactionSignature)]
+    assert len({s.signature for s in made}) < len(many) / 2
+    for signed, signature in zip(many, made, strict=True):
+        signature.verify(signed.id)
+
+
+def test_a_notary_signs_alone_what_nobody_waits_with() -> None:
+    key = PrivateKey.from_seed(b"n" * 32)
+    notary = Notary(key.public, lambda _, content: key.sign(content), is_validating=False)
+    net = Net(deals)
+    one, other, third = (built(net).id for _ in range(3))
+    notary.await_signature(one)
+    notary.await_signature(other)
+
+    signatures = {tx_id: notary.signature(tx_id) for tx_id in (one, other, third, one)}
+
+    for tx_id, signature in signatures.items():
+        signature.verify(tx_id)
+    assert signatures[third].proof is None
+
+
+def test_a_role_that_does_not_exist_is_refused() -> None:
+    net = Net()
+    host: Host = net.bank.host
+    host.notary_role = "sometimes"
+
+    with pytest.raises(ConfigurationError, match="no role 'sometimes'"):
+        install(host)
+
+
+def test_two_payments_of_one_coin_at_once_are_one_payment() -> None:
+    net = Net()
+    net.issue(net.alice, 100)
+    net.issue(net.alice, 50)
+    handles = [
+        net.alice.begin_flow(cash_flows.pay_cash, Amount(60, "USD"), net.bob.party, None, False)
+        for _ in range(2)
+    ]
+    net.network.run()
+
+    assert sorted(handle.status for handle in handles) == ["completed", "failed"]
+    assert balance(net.bob) == 60
+    assert balance(net.alice) == 90
