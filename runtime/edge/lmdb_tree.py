@@ -145,11 +145,10 @@ class Trees:
         self.map_bytes = self.environment.info()["map_size"]
         try:
             self._open_databases()
-        except lmdb.NotFoundError:
-            self.environment.close()
-            raise foreign(self.where, "it has no header of ours") from None
         except lmdb.Error as error:
             self.environment.close()
+            if isinstance(error, lmdb.NotFoundError):
+                raise foreign(self.where, "it has no header of ours") from None
             raise unreadable(self.where, error) from error
 
     def _open_databases(self) -> None:

@@ -124,7 +124,7 @@ class Writer:
         self._wake = wake
         self._crash_point = crash_point
         self._merge: Merge | None = None
-        self._alarm: str | None = None
+        self._trouble: str | None = None
         self._running = get_original("_thread", "allocate_lock")()
         self._sleep = get_original("time", "sleep")
 
@@ -144,9 +144,11 @@ class Writer:
         self._running.acquire()
 
     def _run(self) -> None:
-        # As `threading.Thread` does, for debuggers and for coverage.
-        if (trace := threading.gettrace()) is not None:
-            sys.settrace(trace)
+        # As `threading.Thread` does, for debuggers and for coverage; from the next call on.
+        sys.settrace(threading.gettrace())
+        self._live()
+
+    def _live(self) -> None:
         try:
             self._work()
         except BaseException as error:  # nobody else would hear of it
@@ -257,7 +259,7 @@ class Writer:
         if point is not None and point.moment == moment:
             done = self.statistics.commits
             if point.commit == (done + 1 if moment == "before" else done):
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)  # pragma: no cover
 
     def _retry(self, action: Callable[[], None]) -> None:
         delay = RETRY_SECONDS_FIRST
@@ -277,22 +279,24 @@ class Writer:
                 self._raise_alarm(error)
                 self._sleep(delay)
                 delay = min(2 * delay, RETRY_SECONDS_MAX)
-        if self._alarm is not None:
+        if self._trouble is not None:
+            self._trouble = None
             self._tell(None, None)
 
     def _raise_alarm(self, error: Exception) -> None:
+        if str(error) == self._trouble:
+            return
+        self._trouble = str(error)
         # LMDB calls a write that a full disk cut short an input/output error: tell the room too.
-        trouble = f"{error}; {self._trees.free_mib()} MiB are free there"
-        message = (
-            f"the store at {self._trees.where} can't be written: {trouble}. Nothing is lost: flows "
-            "wait, and the write is tried again until it succeeds. Make room or mend the disk"
+        self._tell(
+            f"the store at {self._trees.where} can't be written: {error}; "
+            f"{self._trees.free_mib()} MiB are free there. Nothing is lost: flows wait, "
+            "and the write is tried again until it succeeds. Make room or mend the disk",
+            error,
         )
-        if message != self._alarm:
-            self._tell(message, error)
 
     def _tell(self, message: str | None, error: BaseException | None) -> None:
         # The hub logs it: the locks of `logging` may be gevent's, which are not for this thread.
-        self._alarm = message
         self.alarms.append(Alarm(message, error))
         self._wake()
 

@@ -201,6 +201,19 @@ def test_a_rearmed_timer_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> No
     assert called == []
 
 
+def test_a_signal_lets_those_who_wait_go_on(loop: GeventLoop) -> None:
+    signal = loop.signal()
+    went_on: list[bool] = []
+    waiting = [gevent.spawn(lambda: went_on.append(signal.wait())) for _ in range(3)]
+    too_early = signal.wait(0.001)
+    loop.call_soon(signal.set)
+    gevent.joinall(waiting)
+
+    assert not too_early
+    assert went_on == [True, True, True]
+    assert signal.wait(10)
+
+
 def test_a_thread_runs_while_others_go_on(loop: GeventLoop) -> None:
     ticks: list[int] = []
     gate = threading.Event()

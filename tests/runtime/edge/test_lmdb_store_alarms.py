@@ -15,6 +15,7 @@ from runtime.ports import Batch
 from tests.runtime.edge.store_helpers import (
     FLOWS,
     FailingEnvironment,
+    FailingTxn,
     all_rows,
     commit,
     finish_merging,
@@ -166,6 +167,76 @@ def test_an_environment_that_cannot_be_opened_afresh_is_tried_again(
         assert all_rows(store, FLOWS) == {b"a": b"1", b"b": b"1"}
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (lmdb.InvalidError("mdb_env_open"), "torn"),
+        (lmdb.VersionMismatchError("mdb_env_open"), "another generation of LMDB"),
+        (lmdb.CorruptedError("mdb_page_search"), "torn"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_lmdb_refuses_to_open_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: lmdb.Error, message: str
+) -> None:
+    LmdbStore(path, owner="A").close()
+
+    def failing(directory: Path, *, map_bytes: int, sync: bool) -> lmdb.Environment:
+        raise error
+
+    monkeypatch.setattr("runtime.edge.lmdb_tree.open_environment", failing)
+    with pytest.raises(StoreUnusable, match=message):
+        LmdbStore(path, owner="A")
+    monkeypatch.undo()
+
+    with LmdbStore(path, owner="A"):
+        pass
+
+
+class UnreadableAt(FailingEnvironment):
+    """An environment whose n-th transaction finds a damage."""
+
+    def __init__(self, environment: lmdb.Environment, number: int) -> None:
+        super().__init__(environment)
+        self._left = number
+
+    def begin(
+        self, db: lmdb._Database | None = None, *, write: bool = False
+    ) -> "lmdb.Transaction[bytes] | FailingTxn":
+        self._left -= 1
+        if not self._left:
+            raise lmdb.CorruptedError("mdb_page_search")
+        return super().begin(db, write=write)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["list of trees", "header and logs"])
+def test_what_lmdb_cannot_read_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    LmdbStore(path, owner="A").close()
+
+    def damaged(directory: Path, *, map_bytes: int, sync: bool) -> UnreadableAt:
+        environment = open_environment(directory, map_bytes=map_bytes, sync=sync)
+        return UnreadableAt(environment, number)
+
+    monkeypatch.setattr("runtime.edge.lmdb_tree.open_environment", damaged)
+    with pytest.raises(StoreUnusable, match="torn"):
+        LmdbStore(path, owner="A")
+
+
+def test_a_directory_that_went_away_does_not_kill_the_writer(path: Path) -> None:
+    heard: list[str | None] = []
+    with LmdbStore(path, owner="A", map_bytes_first=65_536, on_alarm=heard.append) as store:
+        path.rename(path.with_name("elsewhere"))
+        store.submit(rows(FLOWS, {b"a": b"v" * 1_000_000}), ignore)
+        wait_for(heard)  # type: ignore[arg-type]
+        path.with_name("elsewhere").rename(path)
+        commit(store, Batch())
+
+    assert "0 MiB are free there" in str(heard[0])
+    assert heard[-1] is None
+
+
 def test_a_map_that_cannot_grow_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str | None] = []
     failures: list[Exception] = [OSError(27, "File too large")]
@@ -224,15 +295,10 @@ def test_a_damaged_row_is_an_error_for_its_reader_only(path: Path) -> None:
         finish_merging(store)
         real = store._trees.environment
 
-        class Unreadable(FailingEnvironment):
-            def begin(
-                self, db: lmdb._Database | None = None, *, write: bool = False
-            ) -> "lmdb.Transaction[bytes]":
-                raise lmdb.CorruptedError("mdb_cursor_get")
-
-        store._trees.environment = Unreadable(real)  # type: ignore[assignment]
+        store._trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
         with pytest.raises(StoreUnusable, match="torn"):
             store.get(FLOWS, b"a")
+        store._trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
         with pytest.raises(StoreUnusable, match="torn"):
             list(store.scan(FLOWS, b"", None))
         store._trees.environment = real

@@ -1,8 +1,6 @@
 """Databases that the store refuses, each with a message that says what to do, and unharmed."""
 
-import hashlib
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -14,83 +12,34 @@ import lmdb
 import msgspec
 import pytest
 
-from runtime.edge import lmdb_check
-from runtime.edge.lmdb_check import check_data_file
 from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_frame, encode_number
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.errors import StoreUnusable
-from runtime.ports import Batch
+from tests.runtime.edge.store_damage import (
+    PAGE,
+    copy_store,
+    edit,
+    make_original,
+    overwrite,
+    refusal,
+)
 from tests.runtime.edge.store_helpers import (
     FLOWS,
     JOURNAL,
     all_rows,
-    commit,
-    finish_merging,
     ignore,
     rows,
-    run_python,
 )
-
-PAGE = 4096
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with rows in its trees and in its log, large ones too."""
-    path = tmp_path_factory.mktemp("original") / "store"
-    chance = random.Random(1)
-    with LmdbStore(path, owner="A", merge_rows=1_500) as store:
-        for number in range(200):
-            batch = Batch()
-            for row in range(20):
-                key = b"%08d" % ((number * 20 + row) * 7_919 % 1_000_003)
-                batch.put(JOURNAL, key, chance.randbytes(100))
-            batch.put(FLOWS, b"%d" % number, chance.randbytes(3_000))
-            commit(store, batch)
-            finish_merging(store)
-    return path
+    return make_original(tmp_path_factory.mktemp("original") / "store")
 
 
 @pytest.fixture
 def path(original: Path, tmp_path: Path) -> Path:
-    """A copy of the original that a test may damage."""
-    path = tmp_path / "store"
-    subprocess.run(["cp", "-r", "--sparse=always", original, path], check=True)
-    return path
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256((path / "data.mdb").read_bytes()).hexdigest()
-
-
-def refusal(path: Path, owner: str = "A") -> str:
-    """Open the store; return the message of the refusal, having checked that nothing changed."""
-    before = digest(path)
-    with pytest.raises(StoreUnusable) as caught:
-        LmdbStore(path, owner=owner)
-    assert digest(path) == before
-    return str(caught.value)
-
-
-def edit(
-    path: Path, change: Callable[["lmdb.Transaction[bytes]", lmdb.Environment], object]
-) -> None:
-    with lmdb.open(os.fspath(path), max_dbs=16, map_size=256 << 20) as environment:
-        handles = {name: environment.open_db(name) for name in (META, *LOGS)}
-        assert handles
-        with environment.begin(write=True) as txn:
-            change(txn, environment)
-
-
-def overwrite(path: Path, offset: int, content: bytes) -> None:
-    with (path / "data.mdb").open("r+b") as file:
-        file.seek(offset)
-        file.write(content)
-
-
-def last_page(path: Path) -> int:
-    with lmdb.open(os.fspath(path), readonly=True, lock=False) as environment:
-        return environment.info()["last_pgno"]
+    return copy_store(original, tmp_path / "store")
 
 
 def test_the_original_opens(path: Path) -> None:
@@ -212,137 +161,6 @@ def test_a_refused_store_is_let_go_of(path: Path) -> None:
 
     with LmdbStore(path, owner="A"):
         pass
-
-
-# Torn files
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999])
-def test_a_truncated_file_is_torn(path: Path, share: float) -> None:
-    used = (last_page(path) + 1) * PAGE
-    os.truncate(path / "data.mdb", int(used * share))
-
-    message = refusal(path)
-
-    assert "torn" in message
-    assert "bytes" in message
-    assert "restore the newest backup" in message
-
-
-def test_a_file_that_lost_its_last_byte_is_torn(path: Path) -> None:
-    used = (last_page(path) + 1) * PAGE
-    os.truncate(path / "data.mdb", used - 1)
-
-    assert f"pages end at byte {used}" in refusal(path)
-
-
-def test_a_file_cut_behind_its_last_page_is_whole(path: Path) -> None:
-    os.truncate(path / "data.mdb", (last_page(path) + 1) * PAGE)
-
-    with LmdbStore(path, owner="A") as store:
-        assert len(all_rows(store, JOURNAL)) == 4_000
-
-
-def test_an_empty_file_is_torn_and_not_begun_anew(path: Path) -> None:
-    os.truncate(path / "data.mdb", 0)
-
-    assert "torn" in refusal(path)
-
-
-@pytest.mark.parametrize("page", [0, 1])
-def test_a_zeroed_meta_page_is_torn(path: Path, page: int) -> None:
-    overwrite(path, page * PAGE, bytes(PAGE))
-
-    assert f"page {page} is no meta page" in refusal(path)
-
-
-def test_an_impossible_page_size_is_torn(path: Path) -> None:
-    overwrite(path, 40, (12_345).to_bytes(4, sys.byteorder))
-
-    assert "impossible page size of 12345" in refusal(path)
-
-
-OPEN_AND_READ = """
-import sys
-from pathlib import Path
-from runtime.edge.lmdb_store import LmdbStore
-from runtime.errors import StoreUnusable
-from runtime.ports import Batch, Space
-try:
-    with LmdbStore(Path(sys.argv[1]), owner="A") as store:
-        for space in (Space("journal"), Space("flows")):
-            list(store.scan(space, b"", None))
-        store.submit(Batch({Space("flows"): {b"zz": b"1"}}), lambda: None)
-    print("fine")
-except StoreUnusable as error:
-    print("refused", error)
-"""
-
-
-@pytest.mark.parametrize("kind", ["zeroed", "random"])
-@pytest.mark.parametrize("seed", range(6))
-def test_a_damaged_page_never_takes_the_process_down(path: Path, kind: str, seed: int) -> None:
-    # Break it: without the look through the pages, LMDB aborts the process at about one in ten.
-    chance = random.Random(seed)
-    page = chance.randrange(2, last_page(path) + 1)
-    overwrite(path, page * PAGE, bytes(PAGE) if kind == "zeroed" else chance.randbytes(PAGE))
-
-    done = run_python(OPEN_AND_READ, os.fspath(path))
-
-    assert done.stderr == ""
-    assert done.stdout.startswith(("fine", "refused"))
-
-
-def test_every_zeroed_page_is_either_unused_or_noticed(original: Path, tmp_path: Path) -> None:
-    content = bytearray((original / "data.mdb").read_bytes())
-    damaged = tmp_path / "data.mdb"
-    noticed = 0
-    pages = last_page(original) + 1
-    damaged.write_bytes(content[: pages * PAGE])
-    for page in range(2, pages):
-        with damaged.open("r+b") as file:
-            file.seek(page * PAGE)
-            file.write(bytes(PAGE))
-        message = complaint(damaged)
-        assert message is None or f"page {page}" in message
-        noticed += message is not None
-        with damaged.open("r+b") as file:
-            file.seek(page * PAGE)
-            file.write(content[page * PAGE : (page + 1) * PAGE])
-    check_data_file(damaged)
-
-    assert noticed > pages / 4
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_check_survives_any_bytes(original: Path, tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    pages = last_page(original) + 1
-    damaged = tmp_path / "data.mdb"
-    damaged.write_bytes((original / "data.mdb").read_bytes()[: pages * PAGE])
-    for _ in range(60):
-        with damaged.open("r+b") as file:
-            file.seek(chance.randrange(pages * PAGE))
-            file.write(chance.randbytes(chance.choice([1, 2, 8, 100])))
-        message = complaint(damaged)
-        assert message is None or "torn" in message or "generation" in message
-
-
-def complaint(file: Path) -> str | None:
-    """Return what the check has against a file."""
-    try:
-        check_data_file(file)
-    except StoreUnusable as error:
-        return str(error)
-    return None
-
-
-def test_leaves_of_rows_beyond_the_bound_are_not_read(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lmdb_check, "LEAVES_MAX", 3)
-
-    check_data_file(path / "data.mdb")
 
 
 # Torn logs

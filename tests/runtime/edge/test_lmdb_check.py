@@ -1,0 +1,232 @@
+"""Files that have lost something are refused before LMDB follows them into a crash."""
+
+import os
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.edge import lmdb_check
+from runtime.edge.lmdb_check import check_data_file
+from runtime.edge.lmdb_store import LmdbStore
+from runtime.errors import StoreUnusable
+from tests.runtime.edge.store_damage import (
+    PAGE,
+    copy_store,
+    last_page,
+    make_original,
+    overwrite,
+    refusal,
+)
+from tests.runtime.edge.store_helpers import JOURNAL, all_rows, run_python
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_original(tmp_path_factory.mktemp("original") / "store")
+
+
+@pytest.fixture
+def path(original: Path, tmp_path: Path) -> Path:
+    return copy_store(original, tmp_path / "store")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999])
+def test_a_truncated_file_is_torn(path: Path, share: float) -> None:
+    used = (last_page(path) + 1) * PAGE
+    os.truncate(path / "data.mdb", int(used * share))
+
+    message = refusal(path)
+
+    assert "torn" in message
+    assert "bytes" in message
+    assert "restore the newest backup" in message
+
+
+def test_a_file_that_lost_its_last_byte_is_torn(path: Path) -> None:
+    used = (last_page(path) + 1) * PAGE
+    os.truncate(path / "data.mdb", used - 1)
+
+    assert f"pages end at byte {used}" in refusal(path)
+
+
+def test_a_file_cut_behind_its_last_page_is_whole(path: Path) -> None:
+    os.truncate(path / "data.mdb", (last_page(path) + 1) * PAGE)
+
+    with LmdbStore(path, owner="A") as store:
+        assert len(all_rows(store, JOURNAL)) == 4_000
+
+
+def test_an_empty_file_is_torn_and_not_begun_anew(path: Path) -> None:
+    os.truncate(path / "data.mdb", 0)
+
+    assert "torn" in refusal(path)
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_zeroed_meta_page_is_torn(path: Path, page: int) -> None:
+    overwrite(path, page * PAGE, bytes(PAGE))
+
+    assert f"page {page} is no meta page" in refusal(path)
+
+
+def test_an_impossible_page_size_is_torn(path: Path) -> None:
+    overwrite(path, 40, (12_345).to_bytes(4, sys.byteorder))
+
+    assert "impossible page size of 12345" in refusal(path)
+
+
+OPEN_AND_READ = """
+import sys
+from pathlib import Path
+from runtime.edge.lmdb_store import LmdbStore
+from runtime.errors import StoreUnusable
+from runtime.ports import Batch, Space
+try:
+    with LmdbStore(Path(sys.argv[1]), owner="A") as store:
+        for space in (Space("journal"), Space("flows")):
+            list(store.scan(space, b"", None))
+        store.submit(Batch({Space("flows"): {b"zz": b"1"}}), lambda: None)
+    print("fine")
+except StoreUnusable as error:
+    print("refused", error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["zeroed", "random"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_page_never_takes_the_process_down(path: Path, kind: str, seed: int) -> None:
+    # Break it: without the look through the pages, LMDB aborts the process at about one in ten.
+    chance = random.Random(seed)
+    page = chance.randrange(2, last_page(path) + 1)
+    overwrite(path, page * PAGE, bytes(PAGE) if kind == "zeroed" else chance.randbytes(PAGE))
+
+    done = run_python(OPEN_AND_READ, os.fspath(path))
+
+    assert done.stderr == ""
+    assert done.stdout.startswith(("fine", "refused"))
+
+
+def test_every_zeroed_page_is_either_unused_or_noticed(original: Path, tmp_path: Path) -> None:
+    content = bytearray((original / "data.mdb").read_bytes())
+    damaged = tmp_path / "data.mdb"
+    noticed = 0
+    pages = last_page(original) + 1
+    damaged.write_bytes(content[: pages * PAGE])
+    for page in range(2, pages):
+        with damaged.open("r+b") as file:
+            file.seek(page * PAGE)
+            file.write(bytes(PAGE))
+        message = complaint(damaged)
+        assert message is None or f"page {page}" in message
+        noticed += message is not None
+        with damaged.open("r+b") as file:
+            file.seek(page * PAGE)
+            file.write(content[page * PAGE : (page + 1) * PAGE])
+    check_data_file(damaged)
+
+    assert noticed > pages / 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_check_survives_any_bytes(original: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    pages = last_page(original) + 1
+    content = (original / "data.mdb").read_bytes()[: pages * PAGE]
+    damaged = tmp_path / "data.mdb"
+    damaged.write_bytes(content)
+    complaints = set()
+    for _ in range(400):
+        offset = chance.randrange(pages) * PAGE
+        offset += chance.randrange(8, chance.choice([20, 60, PAGE]))
+        bad = chance.choice([b"\0", b"\xff\xff", chance.randbytes(2), chance.randbytes(9)])
+        with damaged.open("r+b", buffering=0) as file:
+            file.seek(offset)
+            file.write(bad)
+            message = complaint(damaged)
+            file.seek(offset)
+            file.write(content[offset : offset + len(bad)])
+        assert message is None or "torn" in message or "generation" in message
+        complaints.add(message)
+    assert complaint(damaged) is None
+
+    assert len(complaints) > 10
+
+
+def patched_tree(path: Path, name: bytes, changed: bytes) -> None:
+    """Overwrite what follows on the name of a tree in the main tree: its record."""
+    content = (path / "data.mdb").read_bytes()[: (last_page(path) + 1) * PAGE]
+    for found in re.finditer(re.escape(name), content):
+        overwrite(path, found.end(), changed)
+
+
+def test_a_tree_record_of_a_wrong_size_is_torn(path: Path) -> None:
+    content = (path / "data.mdb").read_bytes()[: (last_page(path) + 1) * PAGE]
+    for found in re.finditer(b"rows.journal", content):
+        overwrite(path, found.start() - 8, (40).to_bytes(2, sys.byteorder))
+
+    assert "has a root of 40 bytes" in refusal(path)
+
+
+def large_values_in_the_log(path: Path) -> list[tuple[int, int]]:
+    """Return for each where its first page begins, and where the page is referred to."""
+    used = (last_page(path) + 1) * PAGE
+    content = (path / "data.mdb").read_bytes()[:used]
+    found = []
+    for page in range(0, used, PAGE):
+        number = (page // PAGE).to_bytes(8, "little")
+        if content[page + 10] == 4 and content[page : page + 8] == number:
+            for reference in re.finditer(re.escape(number), content):
+                # Before it stands the key, of 8 bytes, and before that the flags and its length.
+                if content[reference.start() - 12 : reference.start() - 8] == b"\1\0\x08\0":
+                    found.append((page, reference.start()))
+    return found
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="it looks for little-endian numbers")
+def test_a_large_value_of_an_impossible_length_is_torn(path: Path) -> None:
+    for page, _ in large_values_in_the_log(path):
+        overwrite(path, page + 12, bytes(4))
+
+    assert "has impossible bounds" in refusal(path)
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="it looks for little-endian numbers")
+def test_a_large_value_beyond_the_file_is_torn(path: Path) -> None:
+    for _, reference in large_values_in_the_log(path):
+        overwrite(path, reference, (10**9).to_bytes(8, "little"))
+
+    assert "leads to page 1000000000 of" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ((0).to_bytes(40) + (10**9).to_bytes(8, sys.byteorder), "leads to page 1000000000 of"),
+        (b"\0" * 6 + b"\x02" + b"\0" * 33 + (3).to_bytes(8, sys.byteorder), "page 3"),
+    ],
+    ids=["beyond the file", "deeper than it is"],
+)
+def test_a_wrong_root_is_torn(path: Path, changed: bytes, message: str) -> None:
+    patched_tree(path, b"rows.journal", changed)
+
+    assert message in refusal(path)
+
+
+def complaint(file: Path) -> str | None:
+    """Return what the check has against a file."""
+    try:
+        check_data_file(file)
+    except StoreUnusable as error:
+        return str(error)
+    return None
+
+
+def test_leaves_of_rows_beyond_the_bound_are_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_check, "LEAVES_MAX", 3)
+
+    check_data_file(path / "data.mdb")
