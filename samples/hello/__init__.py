@@ -5,7 +5,7 @@ from runtime import Party, Session, flow, initiate, responder
 
 @flow
 def ping(peer: Party, rounds: int) -> int:
-    """Send a number to and fro; the peer adds one each time."""
+    """Send a number there and back; the peer adds one each time."""
     session = initiate(peer)
     number = 0
     for _ in range(rounds):

@@ -1,3 +1,5 @@
+"""Fixtures of the edge tests: a network of transports on loopback."""
+
 from collections.abc import Iterator
 
 import pytest

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import zmq
 
-from runtime.edge.zmq_auth import PeerAddress, curve_keypair
+from runtime.edge.zmq_auth import CurveKeys, PeerAddress, curve_keypair
 from runtime.frames import pack
 from runtime.limits import FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX
 from runtime.testing.transport_conformance import ALICE, BOB, CAROL
@@ -248,8 +248,6 @@ def test_a_refused_node_comes_in_as_soon_as_it_is_listed(
 
 
 def test_the_secret_key_is_not_shown() -> None:
-    from runtime.edge.zmq_auth import CurveKeys
-
     public_key, secret_key = curve_keypair()
 
     shown = repr(CurveKeys(public_key=public_key, secret_key=secret_key))
