@@ -21,6 +21,8 @@ from runtime.operations import NodeOperations
 
 NODE_MODULE: Final = "runtime.node"
 
+STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 
 class RunningNode(Protocol):
     """What the command needs of a node."""
@@ -32,11 +34,14 @@ class RunningNode(Protocol):
     def start(self) -> None:
         """Open the store, listen, go on with all flows."""
 
-    def stop(self) -> None:
-        """Stop gracefully; idempotent; returns when everything is closed."""
+    def wait_until_asked_to_stop(self) -> None:
+        """Block the calling greenlet until `ask_to_stop`, or until a user asks over RPC."""
 
-    def wait(self) -> None:
-        """Return once the node has stopped, whoever asked for it."""
+    def ask_to_stop(self) -> None:
+        """Have `wait_until_asked_to_stop` return."""
+
+    def stop(self) -> None:
+        """Stop gracefully; returns when everything is closed."""
 
 
 MakeNode = Callable[[NodeConfig], RunningNode]
@@ -55,14 +60,12 @@ def run_node(directory: Path, *, log_level: str | None) -> None:
 def supervise(node: RunningNode) -> None:
     """Start ``node``, say so on standard output, and stop it by signals."""
     signals = _Signals(node)
-    signals.install()
-    try:
-        node.start()
-        click.echo(start_line(node.operations))
-        signals.is_started = True
-        node.wait()
-    finally:
-        signals.remove()
+    node.start()
+    signals.is_started = True
+    click.echo(start_line(node.operations))
+    node.wait_until_asked_to_stop()
+    node.stop()
+    signals.close()
     click.echo("stopped")
 
 
@@ -78,22 +81,20 @@ def start_line(operations: NodeOperations) -> str:
 
 
 class _Signals:
-    """SIGTERM and SIGINT of this process."""
+    """Asks the node to stop at the first signal, ends the process at the second."""
 
     def __init__(self, node: RunningNode) -> None:
         self.is_started = False
         self._node = node
         self._is_stopping = False
-        self._handlers: list[Callable[[], object]] = []
+        self._handlers = [
+            gevent.signal_handler(number, self._arrived, number) for number in STOPPING_SIGNALS
+        ]
 
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            handler = gevent.signal_handler(number, self._arrived, number)
-            self._handlers.append(handler.cancel)
-
-    def remove(self) -> None:
-        for cancel in self._handlers:
-            cancel()
+    def close(self) -> None:
+        """Leave the signals to Python again."""
+        for handler in self._handlers:
+            handler.cancel()
 
     def _arrived(self, number: int) -> None:
         if self._is_stopping or not self.is_started:
@@ -101,4 +102,4 @@ class _Signals:
             os._exit(128 + number)
         self._is_stopping = True
         click.echo("stopping; once more stops at once", err=True)
-        self._node.stop()
+        self._node.ask_to_stop()

@@ -153,10 +153,21 @@ def tree_text(rows: Sequence[ProgressRow], *, is_ascii: bool = False) -> Text:
 
 
 def _column_drawing(column: _Column, *, is_ascii: bool) -> RenderableType:
-    if not column.note:
-        return tree_text(column.rows, is_ascii=is_ascii)
-    note = Text(column.note, "bold red" if column.is_bad else "bold")
-    return Group(tree_text(column.rows, is_ascii=is_ascii), note) if column.rows else note
+    drawn: list[RenderableType] = [_row_drawing(row, is_ascii=is_ascii) for row in column.rows]
+    if column.note:
+        drawn.append(Text(column.note, "bold red" if column.is_bad else "bold"))
+    return Group(*drawn)
+
+
+def _row_drawing(row: ProgressRow, *, is_ascii: bool) -> RenderableType:
+    """Draw one row so that a label that is too long goes on below itself, not below the mark."""
+    text = row_text(row, is_ascii=is_ascii)
+    mark_end = 2 * row.depth + 2
+    grid = Table.grid()
+    grid.add_column(width=mark_end, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(text[:mark_end], text[mark_end:])
+    return grid
 
 
 def _keyed(rows: Sequence[ProgressRow]) -> list[tuple[str, ProgressRow]]:

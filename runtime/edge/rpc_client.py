@@ -74,6 +74,8 @@ ANSWER_SECONDS: Final = 30.0
 HEARTBEAT_MS: Final = 5_000
 RECONNECT_MS: Final = 100
 RECONNECT_MS_MAX: Final = 1_000
+# What arrived before the connection broke is read within this time.
+LAST_WORDS_SECONDS: Final = 0.1
 # So that the last word (stop watching) leaves before the process ends.
 LINGER_MS: Final = 200
 
@@ -315,6 +317,14 @@ class RpcClient:
             f"is it running? Start it with: {self._address.start_with}",
         )
 
+    def _interrupted(self) -> NodeUnreachable:
+        return NodeUnreachable(
+            self._address.endpoint,
+            "the connection was lost before the answer came",
+            "the request may have been carried out, or not. Once the node runs, look with: "
+            f"sennit flow list. Start it with: {self._address.start_with}",
+        )
+
     def _stranger(self) -> NodeUnreachable:
         return NodeUnreachable(
             self._address.endpoint,
@@ -375,9 +385,14 @@ class RpcClient:
             return
         self._is_connected.clear()
         self._on_link(False)
-        for pending in list(self._pending.values()):
-            if _has_effect(pending.request):
-                pending.put(self._unreachable("the connection was lost before the answer came"))
+        lost = [pending for pending in self._pending.values() if _has_effect(pending.request)]
+        # Its answer may have arrived just before: a node that is told to stop says yes and goes.
+        gevent.spawn_later(LAST_WORDS_SECONDS, self._fail, lost)
+
+    def _fail(self, lost: list[_Pending]) -> None:
+        for pending in lost:
+            if pending.newest is None:
+                pending.put(self._interrupted())
 
     def _refused(self, error: SennitError) -> None:
         self._refusal = error
@@ -396,8 +411,7 @@ def _dealer(context: zmq.Context[zmq.Socket[bytes]], address: RpcAddress) -> zmq
     socket.heartbeat_ivl = HEARTBEAT_MS
     socket.reconnect_ivl = RECONNECT_MS
     socket.reconnect_ivl_max = RECONNECT_MS_MAX
-    # Queue nothing for a connection that is not there: we know what to ask again.
-    socket.immediate = True
+    # Not ``immediate``: then a broken connection would take along what has arrived, unread.
     return socket
 
 

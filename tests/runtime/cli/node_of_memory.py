@@ -7,7 +7,6 @@ Called with the directory of a node and with ``slow`` if the node takes for ever
 import sys
 
 import gevent
-import gevent.event
 
 from runtime.cli.errors import SennitGroup
 from runtime.cli.logs import log_to_stderr
@@ -27,7 +26,6 @@ class NodeOfMemory:
         self._fake = FakeNode()
         self._directory = directory
         self._manner = manner
-        self._stopped = gevent.event.Event()
 
     @property
     def operations(self) -> NodeOperations:
@@ -37,21 +35,17 @@ class NodeOfMemory:
         if self._manner == "broken":
             raise ConfigurationError("node.toml", "is odd", "Mend it")
         self._server = serve(self._directory, self._fake)
-        gevent.spawn(self._stop_when_asked)
 
-    def _stop_when_asked(self) -> None:
+    def wait_until_asked_to_stop(self) -> None:
         self._fake.is_stopping.wait()
-        gevent.sleep(0.05)
-        self.stop()
+
+    def ask_to_stop(self) -> None:
+        self._fake.stop()
 
     def stop(self) -> None:
         if self._manner == "slow":
             gevent.sleep(1_000)
         self._server.close()
-        self._stopped.set()
-
-    def wait(self) -> None:
-        self._stopped.wait()
 
 
 @group.command()

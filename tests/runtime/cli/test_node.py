@@ -90,7 +90,7 @@ def test_a_node_stops_when_a_user_asks_it_to(demo: Demo) -> None:
         asked = sennit("node", "stop", demo.bank_b)
         process.communicate(timeout=SECONDS)
 
-    assert (asked.exit_code, asked.stdout) == (0, "the node is stopping\n")
+    assert (asked.exit_code, asked.stdout, asked.stderr) == (0, "the node is stopping\n", "")
     assert process.returncode == 0
 
 

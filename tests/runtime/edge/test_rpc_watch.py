@@ -152,6 +152,37 @@ def test_what_may_have_had_an_effect_is_not_asked_again(network: Network) -> Non
         client.kill(flow_id)
 
 
+def test_a_connection_lost_before_the_answer_says_that_nobody_knows_the_outcome(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait")
+
+    def crash_while_killing(flow_id: FlowId) -> bool:
+        gevent.spawn(network.server.close)
+        gevent.sleep(SECONDS)
+        return True
+
+    monkeypatch.setattr(network.node, "kill", crash_while_killing)
+
+    with pytest.raises(NodeUnreachable, match="may have been carried out, or not"):
+        client.kill(flow_id)
+
+
+def test_an_answer_that_came_just_before_the_connection_was_lost_counts(network: Network) -> None:
+    client = network.client("ann")
+
+    def stop_when_asked() -> None:
+        network.node.is_stopping.wait()
+        network.server.close()
+
+    stopping = gevent.spawn(stop_when_asked)
+
+    client.stop()
+
+    stopping.get()
+
+
 # Bounds and strange messages
 
 
