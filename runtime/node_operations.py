@@ -159,6 +159,7 @@ class EngineOperations:
             flows_live=len(manager.runs),
             flows_held=sum(_status(run) == "held" for run in manager.runs.values()),
             is_draining=manager.is_draining,
+            unacknowledged=len(engine.outbox),
         )
 
     def party(self, name: str) -> Party:

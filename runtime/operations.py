@@ -155,6 +155,8 @@ class NodeInfo:
     flows_live: int = 0
     flows_held: int = 0
     is_draining: bool = False
+    unacknowledged: int = 0
+    """Messages that peers have not acknowledged yet."""
 
 
 class FlowWatch(Protocol):

@@ -1,0 +1,193 @@
+"""Kill a node at each of its commits in turn; started again, it must finish the job as if nothing.
+
+    scenario = Scenario(nodes=("alice", "bob"), asked="alice", job=play, checks=(is_right,))
+    matrix = CrashMatrix(network, saved, scenario)
+    matrix.run(Case("bob", "after", 3))            True: it was killed, and all was well
+    matrix.run_all("bob", "after")                 at commits 1, 2, 3, ... until none is left
+
+A case costs two to three seconds: the network's data is copied from what was saved once, all nodes
+start at the same time, and only the one that was killed starts again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import gevent
+
+from runtime.core.events import JOURNAL
+from runtime.edge.rpc_client import RpcClient
+from runtime.engine.inbox import INBOX
+from runtime.engine.outbox import OUTBOX
+from runtime.engine.results import HELD
+from runtime.operations import FlowResult
+from runtime.ports import Space
+from runtime.rpc_messages import NodeUnreachable
+from runtime.testing.driver import NetworkDriver, NodeProcess, NodeProcessFailed
+
+Moment = Literal["before", "after"]
+T = TypeVar("T")
+
+SECONDS_MAX: Final = 40.0
+COMMITS_MAX: Final = 500
+SIGKILLED: Final = -9
+
+MOMENTS: Final[tuple[Moment, ...]] = ("before", "after")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Who is killed, and when: right before or right after its n-th commit."""
+
+    victim: str
+    moment: Moment
+    commit: int
+
+    def __str__(self) -> str:
+        return f"{self.victim}-{self.moment}-{self.commit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A job, who takes part, and what must be so after it.
+
+    ``job`` is given a client of the node that is ``asked``, of which the connection may be lost and
+    come back; so it starts its flow with a client id. ``checks`` see the network when it has come
+    to rest, and may ask it. When the nodes are down, ``spaces`` of their stores must be empty, on
+    top of those of the runtime.
+    """
+
+    nodes: tuple[str, ...]
+    asked: str
+    job: Callable[[RpcClient], FlowResult]
+    checks: tuple[Callable[[NetworkDriver, FlowResult], None], ...]
+    spaces: tuple[Space, ...] = ()
+
+
+class CrashMatrix:
+    """Runs the cases of one scenario, one after another, in one network."""
+
+    def __init__(self, network: NetworkDriver, saved: Path, scenario: Scenario) -> None:
+        self._network = network
+        self._saved = saved
+        self._scenario = scenario
+
+    def run(self, case: Case) -> bool:
+        """Do the job and check everything; return whether the node was killed on the way."""
+        self._network.restore(self._saved)
+        try:
+            return _Run(self._network, self._scenario, case).run()
+        except BaseException as error:
+            error.add_note(f"the case was {case}")
+            raise
+        finally:
+            self._network.kill()
+
+    def run_all(self, victim: str, moment: Moment) -> int:
+        """Run the cases of every commit, until one goes by without a kill; return how many."""
+        for commit in range(1, COMMITS_MAX):
+            if not self.run(Case(victim, moment, commit)):
+                return commit - 1
+        raise AssertionError(f"{victim} makes commits without end")
+
+
+class _Run:
+    """One case."""
+
+    def __init__(self, network: NetworkDriver, scenario: Scenario, case: Case) -> None:
+        self._network = network
+        self._scenario = scenario
+        self._case = case
+        self._nodes = [network.node(name) for name in scenario.nodes]
+        self._victim = network.node(case.victim)
+        self._kills = 0
+
+    def run(self) -> bool:
+        for node in self._nodes:
+            is_victim = node is self._victim
+            crash_at = f"{self._case.moment}:{self._case.commit}" if is_victim else None
+            node.launch(crash_at=crash_at)
+        reviver = gevent.spawn(self._revive)
+        result = self._wait_for(gevent.spawn(self._do_job), "done the job")
+        self._rest()
+        reviver.kill()
+        if self._kills == 0:
+            self._stop()  # That writes, too.
+            if self._kills == 0:
+                self._assert_nothing_is_left()
+                return False
+            for node in self._nodes:
+                node.launch()
+            self._rest()
+        for check in self._scenario.checks:
+            check(self._network, result)
+        self._rest()
+        self._stop()
+        self._assert_nothing_is_left()
+        return True
+
+    def _revive(self) -> None:
+        """Start the victim again as soon as it is dead."""
+        victim = self._victim
+        code = victim.wait_for_exit(SECONDS_MAX)
+        assert code == SIGKILLED, f"{victim.short_name} ended by itself:\n{victim.output()}"
+        self._kills += 1
+        victim.launch()
+
+    def _do_job(self) -> FlowResult:
+        with self._network.node(self._scenario.asked).connect(connect_seconds=SECONDS_MAX) as rpc:
+            return self._scenario.job(rpc)
+
+    def _wait_for(self, job: "gevent.Greenlet[[], T]", meaning: str) -> T:
+        job.join(SECONDS_MAX)
+        assert job.ready(), f"the network has not {meaning} within {SECONDS_MAX} s"
+        return job.get()
+
+    def _rest(self) -> None:
+        """Wait until no flow lives anywhere and every message is acknowledged."""
+        self._wait_for(gevent.spawn(self._until_idle), "come to rest")
+
+    def _until_idle(self) -> None:
+        while not all(is_idle(node) for node in self._nodes):
+            gevent.sleep(0.02)
+
+    def _stop(self) -> None:
+        for node in self._nodes:
+            node.ask_to_stop()
+        for node in self._nodes:
+            code = node.wait_for_exit(SECONDS_MAX)
+            if code == SIGKILLED and node is self._victim and self._kills == 0:
+                self._kills += 1
+            else:
+                assert code == 0, f"{node.short_name} ended with {code}:\n{node.output()}"
+
+    def _assert_nothing_is_left(self) -> None:
+        spaces = (*RUNTIME_SPACES, *self._scenario.spaces)
+        left = {node.short_name: leftovers(node, spaces) for node in self._nodes}
+
+        assert left == {node.short_name: {} for node in self._nodes}
+
+
+RUNTIME_SPACES: Final = (JOURNAL, OUTBOX, INBOX, HELD)
+
+
+def is_idle(node: NodeProcess) -> bool:
+    """Tell whether the node is up, has no flow and waits for no acknowledgement."""
+    try:
+        node.wait_until_up()
+        info = node.rpc.info()
+    except NodeUnreachable:
+        return False
+    except NodeProcessFailed:
+        if node.exit_code == SIGKILLED:
+            return False  # It is about to be started again.
+        raise
+    return info.flows_live == 0 and info.unacknowledged == 0
+
+
+def leftovers(node: NodeProcess, spaces: Sequence[Space] = RUNTIME_SPACES) -> dict[str, int]:
+    """Return how many rows each of the spaces has in the store of a node that is down."""
+    with node.store() as store:
+        rows = {space.name: sum(1 for _ in store.scan(space, b"", None)) for space in spaces}
+    return {name: count for name, count in rows.items() if count}

@@ -1,0 +1,65 @@
+"""Flows that block in steps, on gevent or in threads, while quick ones go on."""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+import gevent.monkey
+from gevent.server import StreamServer
+
+from runtime.handle import FlowHandle
+from runtime.node import Node
+from tests.e2e.flows import add, ask_echo, ask_echo_plainly, nap_in_step, nap_in_thread, work
+
+SLOW_FLOWS = 20
+QUICK_FLOWS = 20
+NAP_SECONDS = 0.4
+THREADS = 5
+
+
+def echo_slowly(connection: socket.socket, address: object) -> None:
+    with connection, connection.makefile("r") as lines:
+        text = lines.readline()
+        gevent.sleep(NAP_SECONDS)
+        connection.sendall(text.upper().encode())
+
+
+@contextmanager
+def echo_server() -> Iterator[int]:
+    server = StreamServer(("127.0.0.1", 0), echo_slowly)
+    server.start()
+    try:
+        yield server.server_port
+    finally:
+        server.stop()
+
+
+def main(directory: str) -> None:
+    # Only a patched socket of Python lets others go on; an unpatched one stops the whole hub, and
+    # with it the server that it waits for.
+    plain = ask_echo_plainly if gevent.monkey.is_module_patched("socket") else ask_echo
+    with Node(directory) as node, echo_server() as port:
+        started = time.monotonic()
+        slow: list[FlowHandle[object]] = [
+            *node.start_flows(nap_in_step, [(NAP_SECONDS,)] * SLOW_FLOWS),
+            *node.start_flows(ask_echo, [(port, "a")] * SLOW_FLOWS),
+            *node.start_flows(plain, [(port, "b")] * SLOW_FLOWS),
+            *node.start_flows(nap_in_thread, [(NAP_SECONDS,)] * THREADS),
+        ]
+        quick: list[FlowHandle[int]] = [
+            *node.start_flows(add, [(number, 1) for number in range(QUICK_FLOWS)]),
+            *node.start_flows(work, [(20,)] * QUICK_FLOWS),
+        ]
+        print(sum(handle.result(timeout=10) for handle in quick))
+        print(f"{sum(handle.is_ended for handle in slow)} slow ones had ended")
+        print(sorted({str(handle.result(timeout=20)) for handle in slow}))
+        seconds = time.monotonic() - started
+        one_by_one = len(slow) * NAP_SECONDS
+        print("at once" if seconds < one_by_one / 3 else f"{seconds} of {one_by_one}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

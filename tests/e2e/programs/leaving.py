@@ -1,0 +1,47 @@
+"""Stop a node while flows are suspended, in the middle of steps, and while new ones keep coming.
+
+Started again with the same directory, it tells how many flows came back.
+"""
+
+import sys
+
+import gevent
+
+from runtime.errors import NodeStopped
+from runtime.node import Node
+from runtime.operations import FlowFilter
+from tests.e2e.flows import await_peer, nap_in_step, nap_in_thread, sleep_a_week, work
+
+FLOWS_OF_EACH = 10
+WEEK_SECONDS = 7 * 24 * 3600.0
+
+
+def main(directory: str) -> None:
+    with Node(directory) as node:
+        came_back = [row for row in node.operations.flows(FlowFilter(limit=1_000))]
+        print(f"{len(came_back)} came back")
+        if came_back:
+            return
+        bob = node.party("Bob")
+        node.start_flows(sleep_a_week, [()] * FLOWS_OF_EACH)
+        node.start_flows(await_peer, [(bob,)] * FLOWS_OF_EACH)
+        node.start_flows(nap_in_step, [(WEEK_SECONDS,)] * FLOWS_OF_EACH)
+        node.start_flows(nap_in_thread, [(1.0,)] * FLOWS_OF_EACH)
+        node.start_flows(work, [(1_000_000,)] * FLOWS_OF_EACH)
+        starters = [gevent.spawn(start_until_stopped, node) for _ in range(5)]
+        gevent.sleep(0.2)
+    gevent.joinall(starters, raise_error=True)
+    print("left")
+
+
+def start_until_stopped(node: Node) -> None:
+    """Start flows that never end, until the node is gone."""
+    while True:
+        try:
+            node.start_flow(sleep_a_week)
+        except NodeStopped:
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
