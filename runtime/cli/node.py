@@ -53,7 +53,7 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("flows live", str(found.flows_live)),
             ("flows held", str(found.flows_held) if found.flows_held else ""),
             ("commits", str(found.commits)),
-            ("messages unacknowledged", str(found.unacknowledged or "")),
+            ("in outbox", f"{found.unacknowledged} messages" if found.unacknowledged else ""),
             ("draining", "yes: it takes no new flows" if found.is_draining else ""),
         ]
     )

@@ -13,13 +13,13 @@ from typing import Final
 import click
 import gevent
 from rich.console import Console
-from runtime.testing.driver import NetworkDriver, NodeProcess
 
 from ledger.amounts import Amount
 from runtime.cli.progress_view import ProgressView
 from runtime.codec import Packed, pack, unpack, unpack_any
 from runtime.ids import FlowId
 from runtime.operations import Arguments, FlowDetail, FlowFilter
+from runtime.testing.driver import NetworkDriver, NodeProcess
 from samples.trade import PAUSE_VARIABLE
 from samples.trade.flows import CHECKING, COLLECTING, PROPOSING
 from samples.trade.holdings import Holdings

@@ -1,4 +1,4 @@
-"""An app whose flows wait in every way there is: asleep, for a peer, in steps, in native threads."""
+"""An app whose flows wait in every way: asleep, for a peer, in steps, in native threads."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Run a program of `tests.e2e.programs` in a process of its own, where every warning is an error."""
+"""Run a program of `tests.e2e.programs` as a process of its own; every warning is an error."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A node inside other people's programs: with and without monkey patching, and it always goes away."""
+"""A node inside other people's programs, with and without monkey patching."""
 
 from pathlib import Path
 
@@ -15,10 +15,6 @@ pytestmark = pytest.mark.parametrize("is_patched", [False, True], ids=["plain", 
 def network(tmp_path: Path) -> CreatedNetwork:
     (tmp_path / "network.toml").write_text(EMBEDDED)
     return create_network(tmp_path / "network.toml")
-
-
-def run(name: str, *nodes: Path, is_patched: bool) -> Ran:
-    return run_program(name, *nodes, is_patched=is_patched)
 
 
 def test_a_script_starts_a_node_runs_a_flow_and_ends(

@@ -32,6 +32,7 @@ def echo_server() -> Iterator[int]:
     server = StreamServer(("127.0.0.1", 0), echo_slowly)
     server.start()
     try:
+        assert server.server_port is not None
         yield server.server_port
     finally:
         server.stop()
@@ -43,7 +44,7 @@ def main(directory: str) -> None:
     plain = ask_echo_plainly if gevent.monkey.is_module_patched("socket") else ask_echo
     with Node(directory) as node, echo_server() as port:
         started = time.monotonic()
-        slow: list[FlowHandle[object]] = [
+        slow: list[FlowHandle[float] | FlowHandle[str]] = [
             *node.start_flows(nap_in_step, [(NAP_SECONDS,)] * SLOW_FLOWS),
             *node.start_flows(ask_echo, [(port, "a")] * SLOW_FLOWS),
             *node.start_flows(plain, [(port, "b")] * SLOW_FLOWS),

@@ -18,7 +18,7 @@ WEEK_SECONDS = 7 * 24 * 3600.0
 
 def main(directory: str) -> None:
     with Node(directory) as node:
-        came_back = [row for row in node.operations.flows(FlowFilter(limit=1_000))]
+        came_back = node.operations.flows(FlowFilter(limit=1_000))
         print(f"{len(came_back)} came back")
         if came_back:
             return

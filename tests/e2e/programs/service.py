@@ -54,8 +54,10 @@ def main(directory: str) -> None:
     with Node(directory) as node:
         server = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), Service(node), log=None)
         server.start()
+        assert server.server_port is not None
+        port: int = server.server_port
         ticks_before = ticks[0]
-        asking = [gevent.spawn(ask, server.server_port, number) for number in range(REQUESTS)]
+        asking = [gevent.spawn(ask, port, number) for number in range(REQUESTS)]
         gevent.joinall(asking, raise_error=True)
         print(",".join(greenlet.get() for greenlet in asking))
         print("ticked" if ticks[0] > ticks_before + 3 else f"{ticks[0] - ticks_before} ticks")
