@@ -17,7 +17,9 @@ INDEX_FILE: Final = "vault-index.sqlite"
 
 
 def install(host: Host) -> None:
-    """Make ``host`` a node of the ledger. Call it before the node starts."""
+    """Make ``host`` a node of the ledger. Call it before the node starts; again is no error."""
+    if _is_installed(host):
+        return
     host.provide(Host, host)
     _install_vault(host)
     host.register(notarise.notarise, receive_finality)
@@ -30,6 +32,15 @@ def install(host: Host) -> None:
     host.resolvers.append(resolve)
     host.on_start(lambda: load_keys(host))
     host.on_flow_end(release_at_end)
+
+
+def _is_installed(host: Host) -> bool:
+    """Tell whether another app of the node has installed the ledger before."""
+    try:
+        host.service(Vault)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _install_vault(host: Host) -> None:
