@@ -50,18 +50,28 @@ def commit_ms(folder: Path, *, fsync: bool = True, commits: int = 300) -> float:
     return percentile_ms(seconds, 50)
 
 
+def commit_seconds(
+    folder: Path, commits: Sequence[Sequence[Record]], *, fsync: bool = True
+) -> list[float]:
+    """Return the time of each of ``commits``: sorted beforehand, then put by one `putmulti`."""
+    batches = [sorted(records) for records in commits]
+    seconds = []
+    with database(folder, fsync=fsync) as environment:
+        for records in batches:
+            before = time.perf_counter()
+            with environment.begin(write=True) as txn, txn.cursor() as cursor:
+                cursor.putmulti(records)
+            seconds.append(time.perf_counter() - before)
+    return seconds
+
+
 def records_per_second(
     folder: Path, commits: Sequence[Sequence[Record]], *, fsync: bool = True
 ) -> float:
-    """Return how fast LMDB takes ``commits``, each sorted and put by one `putmulti`."""
+    """Return how fast LMDB takes ``commits``."""
     count = sum(len(records) for records in commits)
     assert count, "no records"
-    with database(folder, fsync=fsync) as environment:
-        before = time.perf_counter()
-        for records in commits:
-            with environment.begin(write=True) as txn, txn.cursor() as cursor:
-                cursor.putmulti(sorted(records))
-        return count / (time.perf_counter() - before)
+    return count / sum(commit_seconds(folder, commits, fsync=fsync))
 
 
 def interleaved(
@@ -78,6 +88,12 @@ def interleaved(
         [(prefix + number.to_bytes(4, "big"), value) for prefix in prefixes]
         for number in range(rounds)
     ]
+
+
+def packed(*, flows: int, rounds: int, value: bytes, key_bytes: int = 20) -> list[list[Record]]:
+    """Return the same commits, each as one record behind the one before: a log."""
+    record = b"p" * (flows * (key_bytes + len(value)))
+    return [[(number.to_bytes(8, "big"), record)] for number in range(rounds)]
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from rich.table import Table
 
 from benchmarks.machine import Machine
 
+Settings = dict[str, str | int | float | bool]
+
 PERCENT: Final = 100
+WIDTH_MIN: Final = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,9 @@ class Result:
     """A figure beside its limit, which is what one library alone does with the same records."""
 
     name: str
-    settings: dict[str, str | int | float | bool]
+    settings: Settings
+    """What was set, and what came out beside the figure: commits, CPU time."""
+
     value: float
     unit: str
     limit: float
@@ -55,33 +60,54 @@ def show(results: Sequence[Result], *, as_json: bool, console: Console | None = 
             print(result.as_json())
         return
     console = console or Console(soft_wrap=True)
+    console.width = max(console.width, WIDTH_MIN)
     console.print(table_of(results))
     if results:
+        console.print(f"All: {_text_of(common_settings(results), ', ')}")
         console.print("limit: the library alone, same records, same run. Measured on:")
         console.print(", ".join(f"{key} {value}" for key, value in results[0].machine.items()))
 
 
+def common_settings(results: Sequence[Result]) -> Settings:
+    """Return the settings that all results share, fsync among them."""
+    first, *others = [_settings_of(result) for result in results]
+    return {
+        key: value
+        for key, value in first.items()
+        if all(other.get(key) == value for other in others)
+    }
+
+
 def table_of(results: Sequence[Result]) -> Table:
-    """Return the figures as a table, one row a run."""
+    """Return the figures as a table, one row a figure; settings only where they differ."""
     table = Table()
-    for column in ("benchmark", "settings", "fsync"):
-        table.add_column(column, overflow="fold")
-    for column in ("value", "unit", "limit", "value / limit", "p50 ms", "p99 ms"):
+    for column in ("benchmark", "settings"):
+        table.add_column(column, no_wrap=True)
+    for column in ("value", "unit", "limit", "ratio", "p50 ms", "p99 ms"):
         table.add_column(column, justify="left" if column == "unit" else "right", no_wrap=True)
+    common = common_settings(results) if len(results) > 1 else {}
     for result in results:
-        settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
+        settings = _settings_of(result)
         table.add_row(
             result.name,
-            settings,
-            "on" if result.fsync else "off",
+            _text_of({key: settings[key] for key in settings if key not in common}, "\n"),
             readable(result.value),
             result.unit,
             readable(result.limit),
             f"{result.ratio:.2f}",
             readable(result.p50_ms),
             readable(result.p99_ms),
+            end_section=True,
         )
     return table
+
+
+def _settings_of(result: Result) -> Settings:
+    return {**result.settings, "fsync": "on" if result.fsync else "off"}
+
+
+def _text_of(settings: Settings, separator: str) -> str:
+    return separator.join(f"{key} {value}" for key, value in settings.items())
 
 
 def readable(number: float) -> str:

@@ -28,6 +28,23 @@ def test_records_are_counted_over_all_commits_and_nothing_stays_behind(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_packed_commits_hold_the_same_bytes_in_one_record_each() -> None:
+    commits = limits.packed(flows=3, rounds=2, value=b"v" * 40, key_bytes=20)
+
+    assert [len(records) for records in commits] == [1, 1]
+    assert [len(value) for records in commits for _, value in records] == [180, 180]
+    assert commits[0][0][0] < commits[1][0][0]
+
+
+def test_each_commit_is_timed(tmp_path: Path) -> None:
+    commits = limits.interleaved(flows=2, rounds=3, value=b"v")
+
+    seconds = limits.commit_seconds(tmp_path, commits, fsync=False)
+
+    assert len(seconds) == 3
+    assert min(seconds) > 0
+
+
 def test_a_round_trip_goes_through_another_process() -> None:
     assert limits.round_trip_ms(rounds=20, warm_up=1) > 0
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -42,6 +43,20 @@ def test_the_table_shows_the_figure_beside_its_limit_and_the_machine() -> None:
     text = written.getvalue()
     for part in ("steps", "flows 1000", "120,000", "400,000", "0.30", "8.25", "12.5", "Model Q"):
         assert part in text
+
+
+def test_settings_that_all_figures_share_stand_below_the_table() -> None:
+    written = io.StringIO()
+    more = replace(RESULT, settings={"flows": 10_000, "steps": 10, "commits": 7})
+
+    show([RESULT, more], as_json=False, console=Console(file=written, width=160))
+
+    above, _, below = written.getvalue().partition("All:")
+    assert "flows 1000 " in above
+    assert "flows 10000 " in above
+    assert "commits 7" in above
+    assert "steps 10" not in above
+    assert below.startswith(" steps 10, fsync on\n")
 
 
 def test_a_table_of_nothing_names_no_machine() -> None:
