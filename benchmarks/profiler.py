@@ -1,4 +1,4 @@
-"""A sampling profiler that understands greenlets: what does a process spend its CPU time on?
+"""A sampling profiler that understands greenlets: tells what CPU time is spent on.
 
 A timer interrupts the main thread as the process's CPU time passes (at each tick of the kernel, 250
 a second or more) and notes the Python functions that it is in. What a C function takes counts for
