@@ -132,18 +132,26 @@ def serve_history(
 
 
 class _Vendor:
-    """Knows what may still be served; each item goes once."""
+    """Knows what may still be served; each item goes once.
+
+    What can be reached is found out as far as it is asked for: a receiver that knows a part of the
+    history asks for what is behind that part.
+    """
 
     def __init__(self, offered: Sequence[SignedTransaction], ids: frozenset[SecureHash]) -> None:
         self._transactions = set(ids)
         self._attachments: set[SecureHash] = set()
         self._served: set[SecureHash] = set()
+        self._unopened = deque(sorted(ids))
+        self._reached = set(ids)
         for signed in offered:
             self._open(signed)
 
     def transactions(self, wanted: Sequence[SecureHash], ancestors: int) -> TransactionBatch:
         """Return the next batch of an answer to ``wanted``."""
-        self._check(wanted, self._transactions)
+        self._check_number(wanted)
+        for tx_id in wanted:
+            self._check_reachable(tx_id, self._transactions)
         queue = deque(wanted)
         batch: list[SignedTransaction] = []
         size = 0
@@ -164,7 +172,9 @@ class _Vendor:
 
     def attachments(self, wanted: Sequence[SecureHash]) -> AttachmentBatch:
         """Return the next batch of an answer to ``wanted``."""
-        self._check(wanted, self._attachments)
+        self._check_number(wanted)
+        for name in wanted:
+            self._check_reachable(name, self._attachments)
         batch: list[bytes] = []
         size = 0
         for name in wanted:
@@ -177,22 +187,29 @@ class _Vendor:
         return AttachmentBatch(tuple(batch))
 
     def _open(self, signed: SignedTransaction) -> None:
+        """Let be served what a reachable transaction refers to."""
         wire = signed.transaction
-        self._transactions.update(wire.dependencies - self._served)
+        new = wire.dependencies - self._reached
+        self._reached |= new
+        self._transactions |= new
+        self._unopened.extend(sorted(new))
         self._attachments.update(frozenset(wire.attachments) - self._served)
 
     def _serve(self, name: SecureHash, allowed: set[SecureHash]) -> None:
         allowed.discard(name)
         self._served.add(name)
 
-    def _check(self, wanted: Sequence[SecureHash], allowed: set[SecureHash]) -> None:
+    def _check_number(self, wanted: Sequence[SecureHash]) -> None:
         if not wanted or len(wanted) > IDS_PER_REQUEST_MAX:
             raise NotOffered(f"one request asks for 1 to {IDS_PER_REQUEST_MAX} items")
-        for name in wanted:
-            if name not in allowed:
-                raise NotOffered(
-                    f"{name} can't be reached from what was offered, or was served already"
-                )
+
+    def _check_reachable(self, name: SecureHash, allowed: set[SecureHash]) -> None:
+        while name not in allowed and name not in self._served and self._unopened:
+            self._open(stored_transaction(self._unopened.popleft()))
+        if name not in allowed:
+            raise NotOffered(
+                f"{name} can't be reached from what was offered, or was served already"
+            )
 
 
 def _size(signed: SignedTransaction) -> int:
