@@ -28,6 +28,9 @@ TRANSACTION_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 256 * 1024
 
 SIGNATURES_MAX: Final = 1_000
 
+# Larger ones are decoded each time, or the cache could fill the memory.
+CACHED_BYTES_MAX: Final = 32 * 1024
+
 T = TypeVar("T")
 
 
@@ -202,6 +205,8 @@ class SignedTransaction:
     @property
     def transaction(self) -> WireTransaction:
         """Return what is signed."""
+        if len(self.wire) > CACHED_BYTES_MAX:
+            return WireTransaction(self.wire)
         return _wire_transaction(self.wire)
 
     @property
@@ -255,8 +260,9 @@ class SignedTransaction:
             raise SignaturesMissing(str(self.id), f"missing signatures of keys {names}")
 
 
-# Everybody who handles a signed transaction asks for its id and its parts.
-@lru_cache(maxsize=256)
+# Everybody who handles a signed transaction asks for its id and its parts, and a history is
+# looked at in several passes.
+@lru_cache(maxsize=2_048)
 def _wire_transaction(encoded: bytes) -> WireTransaction:
     return WireTransaction(encoded)
 

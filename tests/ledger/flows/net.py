@@ -34,8 +34,11 @@ class Net:
         seed: int = 0,
         policy: Policy = deliver_all,
         shuffle: bool = False,
+        is_replay_checked: bool = True,
     ) -> None:
-        self.network = SimulatedNetwork(seed, policy=policy, shuffle=shuffle)
+        self.network = SimulatedNetwork(
+            seed, policy=policy, shuffle=shuffle, is_replay_checked=is_replay_checked
+        )
         self._apps = (cash_flows, paper_flows, *apps)
         self.notary = self.network.node("Notary", install=install, notary=notary)
         self.bank = self.node("Bank")

@@ -168,6 +168,16 @@ def test_a_long_chain_comes_in_few_rounds() -> None:
     assert len(requests) <= 10
 
 
+def test_a_chain_of_ten_thousand_passes() -> None:
+    net = Net(histories, is_replay_checked=False)
+    links = chain(net, 10_000)
+
+    send(net, links[-1])
+
+    assert is_verified(net.bob, links[0])
+    assert is_verified(net.bob, links[-2])
+
+
 @pytest.mark.parametrize("size", [1, 2_000])
 def test_batches_stay_under_their_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     net = Net(histories)
