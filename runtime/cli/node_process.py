@@ -4,11 +4,9 @@ The first SIGTERM or SIGINT stops gracefully, and the process ends with 0; the s
 once with 128 + the signal's number. That loses nothing: a node survives `kill -9`.
 """
 
-import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,9 +15,8 @@ import gevent
 
 from runtime.cli.logs import log_to_stderr
 from runtime.config import NodeConfig
+from runtime.node import Node
 from runtime.operations import NodeOperations
-
-NODE_MODULE: Final = "runtime.node"
 
 STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -44,17 +41,13 @@ class RunningNode(Protocol):
         """Stop gracefully; returns when everything is closed."""
 
 
-MakeNode = Callable[[NodeConfig], RunningNode]
-
-
 def run_node(directory: Path, *, log_level: str | None) -> None:
     """Run the node of ``directory`` until it has stopped."""
     config = NodeConfig.load(directory)
     log_to_stderr(log_level or config.log_level)
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
     sys.path.insert(0, os.getcwd())
-    make_node: MakeNode = importlib.import_module(NODE_MODULE).Node
-    supervise(make_node(config))
+    supervise(Node(config))
 
 
 def supervise(node: RunningNode) -> None:
