@@ -69,7 +69,7 @@ class Basket:
 
 
 def show(value: object) -> str:
-    return f"{type(value).__name__} {value!r}"[:40]
+    return type(value).__name__
 
 
 @pytest.mark.parametrize(
