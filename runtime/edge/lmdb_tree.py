@@ -39,7 +39,8 @@ class Trees:
         self.where = str(directory)
         self._directory = directory
         self._sync = sync
-        self._gate = get_original("_thread", "allocate_lock")()
+        # Reentrant: collecting garbage may unwind a flow in here, and that may read.
+        self._gate = get_original("_thread", "RLock")()
         self._scans: weakref.WeakSet[TreeScan] = weakref.WeakSet()
         self._is_closed = False
         self.map_bytes = map_bytes

@@ -159,5 +159,5 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
