@@ -111,6 +111,7 @@ def locate(node: str, user: str | None) -> RpcAddress:
         server_key=entry.curve_key,
         user_keys=UserKey.load(_key_file(users_directory, user)).curve,
         start_with=start_with,
+        node=node,
     )
 
 

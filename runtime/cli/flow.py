@@ -189,7 +189,7 @@ def retry(words: tuple[str, ...], choice: NodeChoice) -> None:
     with open_client(address) as client:
         flow_id = find_flow(client, word)
         client.retry(flow_id)
-    click.echo(f"{flow_id} runs again; follow it with: sennit flow watch {flow_id}")
+    click.echo(f"{flow_id} runs again; follow it with: sennit flow watch {address.node} {flow_id}")
 
 
 @flow.command(epilog=("\b\nExample: sennit flow kill demo/nodes/bank-a 8f3c1a\n"))

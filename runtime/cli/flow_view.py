@@ -32,7 +32,9 @@ def follow(client: RpcClient, flow_id: FlowId, *, as_json: bool) -> None:
         detail = _last_of(client, flow_id) if as_json else _draw_to_the_end(client, flow_id)
     except KeyboardInterrupt:
         click.echo(
-            f"\nThe flow goes on. Watch it again with: sennit flow watch {flow_id}", err=True
+            f"\nThe flow goes on. Watch it again with: "
+            f"sennit flow watch {client.address.node} {flow_id}",
+            err=True,
         )
         click.get_current_context().exit(EXIT_INTERRUPTED)
     if as_json:
@@ -112,7 +114,8 @@ def _draw_to_the_end(client: RpcClient, flow_id: FlowId) -> FlowDetail:
     shown.print(Text.assemble((title, "bold"), f"  {flow_id}"), soft_wrap=True)
     with ProgressView([title], console=shown) as view:
         while True:
-            view.update(title, detail.progress, note=_note(detail, is_live=shown.is_terminal))
+            note = _note(detail, client.address.node, is_live=shown.is_terminal)
+            view.update(title, detail.progress, note=note)
             if detail.row.is_ended:
                 break
             detail = next(watch)
@@ -120,12 +123,12 @@ def _draw_to_the_end(client: RpcClient, flow_id: FlowId) -> FlowDetail:
     return detail
 
 
-def _note(detail: FlowDetail, *, is_live: bool) -> str:
+def _note(detail: FlowDetail, node: str, *, is_live: bool) -> str:
     """Return why the flow does not run; lines that stay say so only if somebody must act."""
     if detail.row.status == "held":
         return (
             f"held: {detail.error or detail.row.error}. When the cause is mended: "
-            f"sennit flow retry {detail.row.id}"
+            f"sennit flow retry {node} {detail.row.id}"
         )
     if is_live and detail.row.status == "waiting":
         return f"waits for {wait_text(detail.wait) if detail.wait else detail.row.waits_for}"

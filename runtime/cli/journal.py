@@ -23,11 +23,14 @@ def journal(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
                 "PEER, VALUE",
                 bold=True,
             )
+        row = None
         for row in rows:
             if as_json:
                 print_json(row)
             else:
                 click.echo(_line(row))
+        if row is None:
+            click.echo("no events: the journal of a flow goes when the flow has ended", err=True)
 
 
 def _line(row: JournalRow) -> str:

@@ -93,12 +93,14 @@ class RpcAddress:
     """Where a node answers, its CURVE key in Z85, and the key pair of a user.
 
     ``start_with`` is the command that starts the node; it stands in the error if nobody answers.
+    ``node`` is how a person names the node, for hints what to type next.
     """
 
     endpoint: str
     server_key: bytes
     user_keys: CurveKeys
     start_with: str = "sennit node run DIRECTORY"
+    node: str = "NODE"
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ class RpcClient:
         connect_seconds: float = CONNECT_SECONDS,
         on_link: Callable[[bool], None] = lambda is_up: None,
     ) -> None:
-        self._address = address
+        self.address = address
         self._on_link = on_link
         self._pending: dict[int, _Pending] = {}
         self._last_number = 0
@@ -164,7 +166,7 @@ class RpcClient:
             raise
 
     def _connect(self, seconds: float) -> None:
-        self._socket.raw.connect(self._address.endpoint)
+        self._socket.raw.connect(self.address.endpoint)
         self._is_decided.wait(seconds)
         if self._refusal is not None:
             raise self._refusal
@@ -312,26 +314,26 @@ class RpcClient:
 
     def _unreachable(self, what: str) -> NodeUnreachable:
         return NodeUnreachable(
-            self._address.endpoint,
+            self.address.endpoint,
             what,
-            f"is it running? Start it with: {self._address.start_with}",
+            f"is it running? Start it with: {self.address.start_with}",
         )
 
     def _interrupted(self) -> NodeUnreachable:
         return NodeUnreachable(
-            self._address.endpoint,
+            self.address.endpoint,
             "the connection was lost before the answer came",
             "the request may have been carried out, or not. Once the node runs, look with: "
-            f"sennit flow list. Start it with: {self._address.start_with}",
+            f"sennit flow list. Start it with: {self.address.start_with}",
         )
 
     def _stranger(self) -> NodeUnreachable:
         return NodeUnreachable(
-            self._address.endpoint,
+            self.address.endpoint,
             "something answers that is not this node",
             "its key is another one. Another program may have the port, or the network was "
             "created anew while the node ran. Stop what runs there, then start the node with: "
-            f"{self._address.start_with}",
+            f"{self.address.start_with}",
         )
 
     # Hearing
@@ -362,7 +364,7 @@ class RpcClient:
             case zmq.Event.HANDSHAKE_FAILED_AUTH:
                 self._refused(
                     PermissionDenied(
-                        f"the node at {self._address.endpoint} does not know this user's key; "
+                        f"the node at {self.address.endpoint} does not know this user's key; "
                         "whoever runs the node can add it to its file of users"
                     )
                 )

@@ -104,6 +104,8 @@ def test_a_flow_between_two_nodes_is_started_watched_and_explained(both_run: Ban
 
     assert greeted.returncode == 0, greeted.stderr
     assert "hello ann, hello ann, hello ann" in greeted.stdout.splitlines()[-1]
+    ended_id = greeted.stdout.split()[1]
+    assert "no events" in sennit("journal", node, ended_id).stderr
     assert json.loads(listed.stdout)[0]["id"] == flow_id
     assert "status:    waiting" in shown.stdout
     assert "▶ Waiting" in shown.stdout

@@ -250,7 +250,7 @@ def test_a_terminal_shows_why_the_flow_waits_and_what_to_do_about_a_held_one(dem
     living.get()
 
     assert "waits for a message of type Offer from O=Seller,L=London,C=GB, since" in result.stdout
-    assert f"When the cause is mended: sennit flow retry {flow_id}" in result.stdout
+    assert f"When the cause is mended: sennit flow retry {demo.bank_a} {flow_id}" in result.stdout
 
 
 def test_of_many_sessions_it_is_said_how_many_more_there_are(
@@ -315,7 +315,10 @@ def test_kill_and_retry_say_what_was_done(demo: Demo) -> None:
     again = sennit("flow", "kill", demo.bank_a, flow_id).stdout
     watched = sennit("flow", "watch", demo.bank_a, flow_id)
 
-    assert retried == f"{flow_id} runs again; follow it with: sennit flow watch {flow_id}\n"
+    assert (
+        retried
+        == f"{flow_id} runs again; follow it with: sennit flow watch {demo.bank_a} {flow_id}\n"
+    )
     assert (killed, again) == (f"{flow_id} was killed\n", f"{flow_id} had ended before\n")
     assert watched.exit_code == 1
 

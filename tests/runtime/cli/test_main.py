@@ -89,7 +89,9 @@ def test_interrupting_a_watch_leaves_the_flow_and_says_how_to_go_on(demo: Demo) 
     _, errors = watching.communicate(timeout=SECONDS)
 
     assert watching.returncode == 130
-    assert errors.strip() == ("The flow goes on. Watch it again with: sennit flow watch 0190-0000")
+    assert errors.strip() == (
+        f"The flow goes on. Watch it again with: sennit flow watch {demo.bank_a} 0190-0000"
+    )
     assert demo.node.by_id[next(iter(demo.node.by_id))].status == "waiting"
 
 
