@@ -5,26 +5,32 @@ import pytest
 from ledger.errors import (
     FinalityAborted,
     NotaryConflict,
+    NotaryError,
     NotaryUnknown,
     ProposalRejected,
     SessionMissing,
+    SignatureRejected,
     SignaturesMissing,
     TimeWindowInvalid,
     TransactionUnknown,
 )
+from ledger.flows.finality import FinalityNews, NotarySignature, Refusal
 from ledger.flows.receive_finality import recover
 from ledger.hashing import SecureHash
 from ledger.query import Status
+from ledger.signatures import TransactionSignature
 from ledger.states import StateAndRef
 from ledger.stores.locks import LOCKS
 from ledger.stores.transactions import UNNOTARISED, VERIFIED
 from ledger.time_window import TimeWindow
+from ledger.transactions import SignedTransaction
 from ledger.uniqueness import ConsumedState
 from runtime.errors import UnexpectedFlowEnd
+from runtime.flow import responder
 from runtime.handle import FlowHandle
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
-from tests.ledger.flows import deals
+from tests.ledger.flows import deals, misbehaviour
 from tests.ledger.flows.net import Net, row, states, vault, waiting
 from tests.ledger.parties import Deal
 
@@ -199,6 +205,88 @@ def test_what_needs_no_notary_reaches_all_that_want_it() -> None:
     assert status(net.bob, bad.id) is None
 
 
+def errors_of(node: SimulatedNode) -> list[BaseException]:
+    return [run.error for run in node.running.manager.ended.values() if run.error is not None]
+
+
+def simple(net: Net, *others: SimulatedNode) -> SignedTransaction:
+    """Return a deal of Alice and ``others`` that needs a notary for its window."""
+    parties = [net.alice.party, *(other.party for other in others)]
+    window = TimeWindow(EPOCH_MS, EPOCH_MS + 3_600_000)
+    return net.alice.start_flow(deals.build, parties, "x", net.notary.party, [], window).result()
+
+
+def test_an_initiator_that_tells_nonsense_makes_nothing_final() -> None:
+    net = Net(deals)
+    signed = simple(net, net.bob)
+    forged = TransactionSignature(net.notary.party.key, bytes(64))
+    other = SecureHash.of(b"another")
+    for news, error in (
+        (NotarySignature(other, forged), ProposalRejected),
+        (NotarySignature(signed.id, forged), SignatureRejected),
+        (NotarySignature(signed.id, None), SignaturesMissing),
+        (FinalityNews(), ProposalRejected),
+        (Refusal(other, "no", is_notarys=True), ProposalRejected),
+    ):
+        net.alice.start_flow(misbehaviour.tell_nonsense, signed, net.bob.party, news).result()
+        net.network.run()
+
+        assert isinstance(errors_of(net.bob)[-1], error)
+        assert status(net.bob, signed.id) == UNNOTARISED
+
+
+@pytest.mark.parametrize("is_notarys", [True, False])
+def test_a_refusal_becomes_the_error_that_it_is(is_notarys: bool) -> None:
+    net = Net(deals)
+    signed = simple(net, net.bob)
+    news = Refusal(signed.id, "too bad", is_notarys=is_notarys)
+
+    net.alice.start_flow(misbehaviour.tell_nonsense, signed, net.bob.party, news).result()
+    net.network.run()
+
+    error = errors_of(net.bob)[-1]
+    assert type(error) is (NotaryError if is_notarys else FinalityAborted)
+    assert str(error) == "too bad"
+    assert status(net.bob, signed.id) is None
+
+
+def test_a_peer_that_holds_something_else_stops_the_finality() -> None:
+    net = Net(deals)
+    signed = simple(net, net.bob)
+    net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
+        misbehaviour.holding_something_else
+    )
+
+    with pytest.raises(FinalityAborted, match="O=Bob"):
+        net.alice.start_flow(deals.finish, signed, [net.bob.party]).result()
+
+    assert status(net.alice, signed.id) is None
+
+
+def test_a_peer_that_left_does_not_keep_the_others_from_hearing() -> None:
+    net = Net(deals)
+    signed = simple(net, net.bob, net.bank)
+    net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
+        misbehaviour.leaving_early
+    )
+
+    net.alice.start_flow(deals.finish, signed, [net.bob.party, net.bank.party]).result()
+    net.network.run()
+
+    assert status(net.bank, signed.id) == VERIFIED
+
+
+def test_the_transaction_that_was_signed_is_the_one_that_is_held() -> None:
+    net = Net(deals)
+    signed = simple(net, net.bob)
+    net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
+        misbehaviour.expecting_another
+    )
+
+    with pytest.raises(ProposalRejected, match="came instead of"):
+        net.alice.start_flow(deals.finish, signed, [net.bob.party]).result()
+
+
 def test_while_the_notary_is_down_everything_waits_and_then_goes_on() -> None:
     net = Net(deals)
     first = deal(net, net.bob)
@@ -267,11 +355,23 @@ def test_a_lost_transaction_is_recovered_from_its_initiator() -> None:
     assert status(net.bob, tx_id) == VERIFIED
 
 
-def test_recovery_tells_nothing_to_strangers_and_nothing_is_nothing() -> None:
+def test_recovery_of_nothing_is_refused() -> None:
     net = Net(deals)
 
     with pytest.raises(TransactionUnknown, match="waits for its notary"):
         net.bob.start_flow(recover, SecureHash.of(b"nothing")).result()
+
+
+def test_a_signature_is_found_for_participants_only() -> None:
+    net = Net(deals)
+    first = deal(net, net.bob)
+    second = net.alice.start_flow(
+        deals.agree, [net.bob.party], "second", net.notary.party, first
+    ).result()
+
+    for asker, is_found in ((net.bob, True), (net.bank, False)):
+        handle = asker.start_flow(misbehaviour.ask_signature, net.alice.party, second.id)
+        assert handle.result() is is_found
 
 
 def test_recovery_of_what_the_notary_refuses_forgets_it() -> None:

@@ -30,7 +30,6 @@ from ledger.transactions import SignedTransaction
 from runtime import Party
 from runtime.codec import decode
 from runtime.errors import ConfigurationError, UnexpectedFlowEnd
-from runtime.host import Host
 from runtime.keys import PrivateKey
 from runtime.testing.simulated_loop import EPOCH_MS
 from samples.finance import cash_flows
@@ -257,11 +256,9 @@ def test_a_notary_signs_alone_what_nobody_waits_with() -> None:
 
 def test_a_role_that_does_not_exist_is_refused() -> None:
     net = Net()
-    host: Host = net.bank.host
-    host.notary_role = "sometimes"
 
     with pytest.raises(ConfigurationError, match="no role 'sometimes'"):
-        install(host)
+        net.network.node("Another", install=install, notary="sometimes")
 
 
 def test_two_payments_of_one_coin_at_once_are_one_payment() -> None:

@@ -1,0 +1,103 @@
+"""One-time identities between nodes: exchanged, shown to who may know, never guessed."""
+
+import pytest
+
+from ledger.errors import IdentityUnproven, SessionMissing
+from ledger.stores.identities import OWN_KEYS, own_keys, owner_of
+from runtime.keys import PrivateKey, PublicKey
+from runtime.party import AnonymousParty
+from tests.ledger.flows import deals, identity_flows
+from tests.ledger.flows.net import Net, states
+from tests.ledger.parties import Deal
+
+
+def anonymous_parties(net: Net) -> list[PublicKey]:
+    (deal,) = [s for s in states(net.alice) if isinstance(s, Deal)]
+    return [party.key for party in deal.parties if isinstance(party, AnonymousParty)]
+
+
+def agreed() -> Net:
+    net = Net(deals, identity_flows)
+    net.alice.start_flow(
+        deals.agree_anonymously, net.bob.party, net.bank.party, net.notary.party
+    ).result()
+    net.network.run()
+    return net
+
+
+def test_those_who_swapped_or_were_shown_know_who_it_is() -> None:
+    net = agreed()
+
+    ours, theirs = anonymous_parties(net)
+
+    for node in (net.alice, net.bob, net.bank):
+        assert owner_of(node.host, ours) == net.alice.party
+        assert owner_of(node.host, theirs) == net.bob.party
+        assert node.host.resolve(AnonymousParty(ours)) == net.alice.party
+    assert owner_of(net.notary.host, ours) is None
+    assert net.notary.host.resolve(AnonymousParty(ours)) is None
+    assert net.alice.host.resolve(AnonymousParty(net.alice.party.key)) == net.alice.party
+
+
+def test_a_one_time_key_lies_sealed_on_disk() -> None:
+    net = agreed()
+
+    ((_, sealed),) = net.alice.host.scan(OWN_KEYS, b"", None)
+
+    assert sealed.startswith(net.alice.party.key.data)
+
+
+def test_no_two_one_time_keys_are_the_same() -> None:
+    net = Net(identity_flows)
+
+    keys = net.alice.start_flow(identity_flows.make_keys, 5).result()
+
+    assert len({key.data for key in keys}) == 5
+    assert len(list(own_keys(net.alice.host))) == 5
+
+
+def test_sync_asks_only_for_what_is_not_known() -> None:
+    net = agreed()
+    signed = net.alice.start_flow(identity_flows.last_deal).result()
+
+    wanted = net.alice.start_flow(identity_flows.offer_to, net.bank.party, signed).result()
+
+    assert wanted == 0
+
+
+def test_an_unknown_party_has_no_owner() -> None:
+    net = Net(identity_flows)
+    stranger = AnonymousParty(PrivateKey.from_seed(b"8" * 32).public)
+
+    with pytest.raises(SessionMissing, match="nobody here knows"):
+        net.alice.start_flow(identity_flows.look_up, stranger).result()
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("somebody elses", "expected a key of O=Bob"),
+        ("forged", "for itself"),
+    ],
+)
+def test_a_peer_can_not_swap_in_what_is_not_its_own(way: str, reason: str) -> None:
+    net = agreed()
+
+    with pytest.raises(IdentityUnproven, match=reason):
+        net.alice.start_flow(identity_flows.swap_with_cheat, net.bob.party, way).result()
+
+
+@pytest.mark.parametrize("way", ["twice", "other answer"])
+def test_a_peer_can_not_sync_what_nobody_asked_for(way: str) -> None:
+    net = agreed()
+
+    with pytest.raises(IdentityUnproven):
+        net.alice.start_flow(identity_flows.sync_from_cheat, net.bob.party, way).result()
+
+
+def test_a_peer_gets_no_identities_that_were_not_offered() -> None:
+    net = agreed()
+    signed = net.alice.start_flow(identity_flows.last_deal).result()
+
+    with pytest.raises(IdentityUnproven, match="were not offered"):
+        net.alice.start_flow(identity_flows.offer_to_curious, net.bob.party, signed).result()
