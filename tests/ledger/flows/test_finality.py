@@ -30,7 +30,7 @@ from runtime.flow import responder
 from runtime.handle import FlowHandle
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
-from tests.ledger.flows import deals, misbehaviour
+from tests.ledger.flows import deals, impostors
 from tests.ledger.flows.net import Net, row, states, vault, waiting
 from tests.ledger.parties import Deal
 
@@ -228,7 +228,7 @@ def test_an_initiator_that_tells_nonsense_makes_nothing_final() -> None:
         (FinalityNews(), ProposalRejected),
         (Refusal(other, "no", is_notarys=True), ProposalRejected),
     ):
-        net.alice.start_flow(misbehaviour.tell_nonsense, signed, net.bob.party, news).result()
+        net.alice.start_flow(impostors.tell_nonsense, signed, net.bob.party, news).result()
         net.network.run()
 
         assert isinstance(errors_of(net.bob)[-1], error)
@@ -241,7 +241,7 @@ def test_a_refusal_becomes_the_error_that_it_is(is_notarys: bool) -> None:
     signed = simple(net, net.bob)
     news = Refusal(signed.id, "too bad", is_notarys=is_notarys)
 
-    net.alice.start_flow(misbehaviour.tell_nonsense, signed, net.bob.party, news).result()
+    net.alice.start_flow(impostors.tell_nonsense, signed, net.bob.party, news).result()
     net.network.run()
 
     error = errors_of(net.bob)[-1]
@@ -254,7 +254,7 @@ def test_a_peer_that_holds_something_else_stops_the_finality() -> None:
     net = Net(deals)
     signed = simple(net, net.bob)
     net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
-        misbehaviour.holding_something_else
+        impostors.holding_something_else
     )
 
     with pytest.raises(FinalityAborted, match="O=Bob"):
@@ -267,7 +267,7 @@ def test_a_peer_that_left_does_not_keep_the_others_from_hearing() -> None:
     net = Net(deals)
     signed = simple(net, net.bob, net.bank)
     net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
-        misbehaviour.leaving_early
+        impostors.leaving_early
     )
 
     net.alice.start_flow(deals.finish, signed, [net.bob.party, net.bank.party]).result()
@@ -280,7 +280,7 @@ def test_the_transaction_that_was_signed_is_the_one_that_is_held() -> None:
     net = Net(deals)
     signed = simple(net, net.bob)
     net.bob.host.registry.responders[deals.finish.name] = responder(deals.finish)(
-        misbehaviour.expecting_another
+        impostors.expecting_another
     )
 
     with pytest.raises(ProposalRejected, match="came instead of"):
@@ -370,7 +370,7 @@ def test_a_signature_is_found_for_participants_only() -> None:
     ).result()
 
     for asker, is_found in ((net.bob, True), (net.bank, False)):
-        handle = asker.start_flow(misbehaviour.ask_signature, net.alice.party, second.id)
+        handle = asker.start_flow(impostors.ask_signature, net.alice.party, second.id)
         assert handle.result() is is_found
 
 

@@ -1,0 +1,49 @@
+"""Flows of the tests that go under the names of others; start them, but never register them."""
+
+from ledger.flows.finality import FinalityNews, Held
+from ledger.flows.receive_finality import (
+    FoundSignature,
+    LostSignature,
+    receive_finality,
+    recover,
+)
+from ledger.flows.resolve import receive_transaction, send_transaction
+from ledger.hashing import SecureHash
+from ledger.transactions import SignedTransaction
+from runtime import Party, Session, flow, initiate
+from tests.ledger.flows import deals
+
+
+@flow(name=deals.finish.name)
+def tell_nonsense(signed: SignedTransaction, other: Party, news: FinalityNews) -> None:
+    """Have a transaction held, and then tell whatever."""
+    session = initiate(other)
+    send_transaction(session, signed)
+    session.receive(Held).unwrap(lambda held: held)
+    session.send(news)
+
+
+def holding_something_else(session: Session) -> None:
+    """Hold another transaction than the one that came."""
+    receive_transaction(session)
+    session.send(Held(SecureHash.of(b"another")))
+
+
+def leaving_early(session: Session) -> None:
+    """Hold what came and don't wait for what becomes of it."""
+    signed = receive_transaction(session)
+    session.send(Held(signed.id))
+    session.close()
+
+
+def expecting_another(session: Session) -> None:
+    """Expect the finality of another transaction."""
+    receive_finality(session, expected=SecureHash.of(b"another"))
+
+
+@flow(name=recover.name)
+def ask_signature(holder: Party, tx_id: SecureHash) -> bool:
+    """Ask for the notary's signature of a transaction; tell whether it came."""
+    session = initiate(holder)
+    found = session.exchange(LostSignature(tx_id), FoundSignature).unwrap(lambda answer: answer)
+    return found.signature is not None
