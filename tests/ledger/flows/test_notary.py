@@ -2,6 +2,7 @@
 
 import pytest
 
+from ledger import uniqueness
 from ledger.amounts import Amount
 from ledger.components import Group
 from ledger.errors import (
@@ -19,16 +20,17 @@ from ledger.flows.notarise import (
     request_content,
 )
 from ledger.flows.notary_service import Notary
+from ledger.hashing import SecureHash
 from ledger.install import install
 from ledger.signatures import TransactionSignature
-from ledger.states import as_type
+from ledger.states import StateRef, as_type
 from ledger.stores.notary import GRANTS, REQUESTS
 from ledger.stores.transactions import TRANSACTIONS
 from ledger.tearoff import FilteredTransaction, filter_transaction, for_notary
 from ledger.time_window import TimeWindow
-from ledger.transactions import SignedTransaction
+from ledger.transactions import SignedTransaction, WireTransaction
 from runtime import Party
-from runtime.codec import decode
+from runtime.codec import decode, encode
 from runtime.errors import ConfigurationError, UnexpectedFlowEnd
 from runtime.keys import PrivateKey
 from runtime.testing.simulated_loop import EPOCH_MS
@@ -211,6 +213,29 @@ def test_a_busy_or_broken_notary_is_asked_again_and_again() -> None:
     signature = handle.result()
     assert isinstance(signature, TransactionSignature)
     signature.verify(signed.id)
+
+
+def test_a_history_that_the_client_lacks_makes_the_transaction_invalid() -> None:
+    net = Net(deals, notary="validating")
+    lost = StateRef(SecureHash.of(b"lost"), 0)
+    groups = [list(built(net).transaction.components(group)) for group in Group]
+    groups[Group.INPUTS] = [encode(lost)]
+    wire = WireTransaction.of(groups, bytes(32))
+    signed = SignedTransaction(wire.encoded).signed_by([net.alice.party.key], net.alice.signer.sign)
+
+    with pytest.raises(TransactionInvalid, match="not in the store"):
+        net.alice.start_flow(notarise, signed).result()
+
+    assert list(net.notary.host.scan(GRANTS, b"", None)) == []
+
+
+def test_a_claim_of_too_many_states_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uniqueness, "STATES_MAX", -1)
+    net = Net(deals)
+    signed = built(net)
+
+    with pytest.raises(TransactionInvalid, match="inputs and references"):
+        net.alice.start_flow(notarise, signed).result()
 
 
 def test_a_transaction_without_notary_is_not_notarised() -> None:
