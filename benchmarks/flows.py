@@ -59,7 +59,7 @@ def steps_then_wait(count: int) -> int:
 
 @message
 class Ball:
-    """What goes to and fro."""
+    """What goes there and back."""
 
     left: int
     filling: bytes = FILLING
