@@ -1,0 +1,697 @@
+"""Semantics 2: what each use of a session does in each of its states."""
+
+from typing import Final
+
+import pytest
+
+from runtime import (
+    FlowException,
+    FlowTimeout,
+    Party,
+    Session,
+    UnexpectedFlowEnd,
+    flow,
+    initiate,
+    me,
+    receive_all,
+    responder,
+    send_all,
+    sleep,
+    timeout,
+)
+from runtime.core.envelopes import Accept, Data, Open
+from runtime.errors import MisuseError, SennitError, UnknownParty
+from runtime.testing.network import SimulatedNetwork
+from tests.runtime.engine.scenes import (
+    Wire,
+    assert_nothing_is_left,
+    kinds,
+    outcome,
+    pair,
+    same,
+)
+
+
+class Sorry(FlowException):
+    """The responder can't."""
+
+
+STATES: Final = ("fresh", "opening", "open", "ended", "failed", "refused", "closed")
+USES: Final = ("send", "receive", "exchange", "peer", "close")
+
+
+def use(session: Session, how: str) -> str:
+    """Use a session; return what came of it in one word or two."""
+    try:
+        with timeout(60):
+            match how:
+                case "send":
+                    session.send("again")
+                    return "sent"
+                case "receive":
+                    return session.receive(str).unwrap(same)
+                case "exchange":
+                    return session.exchange("again", str).unwrap(same)
+                case "peer":
+                    return f"version {session.peer.flow_version}"
+                case _:
+                    session.close()
+                    return "closed"
+    except (SennitError, FlowTimeout) as error:
+        return type(error).__name__
+
+
+def bring(session: Session, state: str) -> None:
+    """Bring a fresh session of the flow below to a state."""
+    match state:
+        case "fresh":
+            pass
+        case "opening" | "refused":
+            session.send("hello")
+        case "open" | "closed":
+            session.exchange("hello", str)
+        case "ended" | "failed":
+            session.exchange(state, str)
+    if state == "closed":
+        session.close()
+    if state != "opening":
+        # What the peer does next arrives, and the flow has not looked yet.
+        sleep(5)
+
+
+@flow(version=7)
+def use_it(peer: Party, state: str, how: list[str]) -> list[str]:
+    session = initiate(peer)
+    bring(session, state)
+    return [use(session, each) for each in how]
+
+
+@responder(use_it)
+def follow(session: Session) -> None:
+    while True:
+        heard = session.receive(str).unwrap(same)
+        session.send(f"re: {heard}")
+        match heard:
+            case "hello":
+                session.send("more")
+            case "ended":
+                return
+            case "failed":
+                raise Sorry("can't")
+
+
+TABLE: Final[dict[str, dict[str, str]]] = {
+    "fresh": {
+        "send": "sent",
+        "receive": "FlowTimeout",
+        "exchange": "re: again",
+        "peer": "version 7",
+        "close": "SessionNotOpen",
+    },
+    "opening": {
+        "send": "sent",
+        "receive": "FlowTimeout",
+        "exchange": "FlowTimeout",
+        "peer": "FlowTimeout",
+        "close": "SessionNotOpen",
+    },
+    "open": {
+        "send": "sent",
+        "receive": "more",
+        "exchange": "more",
+        "peer": "version 7",
+        "close": "closed",
+    },
+    "ended": {
+        "send": "UnexpectedFlowEnd",
+        "receive": "UnexpectedFlowEnd",
+        "exchange": "UnexpectedFlowEnd",
+        "peer": "version 7",
+        "close": "closed",
+    },
+    "failed": {
+        "send": "Sorry",
+        "receive": "Sorry",
+        "exchange": "Sorry",
+        "peer": "version 7",
+        "close": "closed",
+    },
+    "refused": {
+        "send": "UnexpectedFlowEnd",
+        "receive": "UnexpectedFlowEnd",
+        "exchange": "UnexpectedFlowEnd",
+        "peer": "UnexpectedFlowEnd",
+        "close": "closed",
+    },
+    "closed": {
+        "send": "SessionClosed",
+        "receive": "SessionClosed",
+        "exchange": "SessionClosed",
+        "peer": "version 7",
+        "close": "closed",
+    },
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("how", USES)
+def test_each_use_in_each_state(network: SimulatedNetwork, state: str, how: str) -> None:
+    alice = network.node("Alice", apps=[use_it, follow])
+    bob = network.node("Bob", apps=[use_it] if state == "refused" else [use_it, follow])
+    if state == "opening":
+        bob.crash()
+
+    handle = alice.start_flow(use_it, bob.party, state, [how])
+    network.run_for(120)
+    if state == "opening":
+        bob.start()
+
+    assert handle.result() == [TABLE[state][how]]
+
+
+@pytest.mark.parametrize("state", ["ended", "failed", "refused"])
+@pytest.mark.parametrize("first", ["send", "receive", "exchange"])
+def test_after_an_end_was_raised_every_later_use_raises_it_again(
+    network: SimulatedNetwork, state: str, first: str
+) -> None:
+    alice = network.node("Alice", apps=[use_it, follow])
+    bob = network.node("Bob", apps=[use_it] if state == "refused" else [use_it, follow])
+    uses = [first, "send", "receive", "exchange", "receive", "close", "peer"]
+    raised = TABLE[state]["send"]
+
+    used = alice.start_flow(use_it, bob.party, state, uses).result()
+
+    assert used == [raised] * 5 + ["closed", TABLE[state]["peer"]]
+
+
+def test_a_raised_end_names_the_peer_the_reason_and_the_error_id(
+    network: SimulatedNetwork,
+) -> None:
+    alice = network.node("Alice", apps=[use_it, follow])
+    bob = network.node("Bob", apps=[use_it])
+
+    with pytest.raises(UnexpectedFlowEnd) as caught:
+        alice.start_flow(use_it, bob.party, "refused", []).result()
+
+    assert caught.value.peer == bob.party.name
+    assert "has no responder here" in caught.value.reason
+    assert caught.value.error_id is not None
+
+
+# --- receive --------------------------------------------------------------------------------
+
+
+@flow
+def read_late(peer: Party, count: int) -> list[str]:
+    session = initiate(peer)
+    session.send("go")
+    sleep(10)
+    return [use(session, "receive") for _ in range(count)]
+
+
+@responder(read_late)
+def say_two_words(session: Session) -> None:
+    session.receive(str)
+    session.send("one")
+    session.send("two")
+    raise Sorry("no more")
+
+
+def test_unread_data_comes_first_and_then_the_end(network: SimulatedNetwork) -> None:
+    alice, bob = pair(network, read_late, say_two_words)
+
+    words = alice.start_flow(read_late, bob.party, 4).result()
+
+    assert words == ["one", "two", "Sorry", "Sorry"]
+
+
+def test_a_send_after_the_peers_end_raises_though_data_is_unread(
+    network: SimulatedNetwork,
+) -> None:
+    @flow
+    def send_late(peer: Party) -> list[str]:
+        session = initiate(peer)
+        session.send("go")
+        sleep(10)
+        return [use(session, "send"), use(session, "receive")]
+
+    @responder(send_late)
+    def end_soon(session: Session) -> None:
+        say_two_words.function(session)
+
+    alice, bob = pair(network, send_late, end_soon)
+
+    # The unread data is dropped: after an end was raised, every later use raises.
+    assert alice.start_flow(send_late, bob.party).result() == ["Sorry", "Sorry"]
+    network.run()
+    assert_nothing_is_left(network)
+
+
+# --- initiate -------------------------------------------------------------------------------
+
+
+def test_each_initiate_is_a_new_session_with_a_new_responder(network: SimulatedNetwork) -> None:
+    @flow
+    def open_three(peer: Party) -> list[str]:
+        sessions = [initiate(peer) for _ in range(3)]
+        return [session.exchange("hello", str).unwrap(same) for session in sessions]
+
+    @responder(open_three)
+    def count_itself(session: Session) -> None:
+        session.receive(str)
+        session.send("hello")
+
+    alice, bob = pair(network, open_three, count_itself)
+
+    alice.start_flow(open_three, bob.party).result()
+
+    assert bob.running.manager.counts["started"] == 3
+
+
+def test_a_party_that_the_network_does_not_list_is_refused_at_once(
+    network: SimulatedNetwork,
+) -> None:
+    stranger = SimulatedNetwork(seed=5).node("Stranger").party
+
+    @flow
+    def try_to_open(peer: Party) -> str:
+        try:
+            initiate(peer)
+        except UnknownParty as error:
+            return str(error)
+        return "opened"
+
+    alice = network.node("Alice", apps=[try_to_open])
+
+    assert "does not list it" in alice.start_flow(try_to_open, stranger).result()
+
+
+# --- send_all and receive_all ---------------------------------------------------------------
+
+
+@flow
+def ask_all(peers: list[Party], words: list[str]) -> list[str]:
+    sessions = [initiate(peer) for peer in peers]
+    send_all(dict(zip(sessions, words, strict=True)))
+    return [each.unwrap(same) for each in receive_all(sessions, str)]
+
+
+@responder(ask_all)
+def answer_each(session: Session) -> None:
+    match session.receive(str).unwrap(same):
+        case "fail":
+            raise Sorry("can't")
+        case "slow":
+            sleep(100)
+            session.send("slow")
+        case word:
+            session.send(word.upper())
+
+
+def test_receive_all_answers_in_the_order_of_the_sessions(network: SimulatedNetwork) -> None:
+    alice, bob = pair(network, ask_all, answer_each)
+    carol = network.node("Carol", apps=[ask_all, answer_each])
+
+    handle = alice.start_flow(ask_all, [bob.party, carol.party, bob.party], ["slow", "b", "c"])
+
+    assert handle.result() == ["slow", "B", "C"]
+
+
+def test_receive_all_raises_at_once_when_one_has_failed(network: SimulatedNetwork) -> None:
+    alice, bob = pair(network, ask_all, answer_each)
+    started = network.clock.now_ms()
+
+    handle = alice.start_flow(ask_all, [bob.party] * 3, ["slow", "fail", "c"])
+
+    with pytest.raises(Sorry):
+        handle.result()
+    assert network.clock.now_ms() - started < 50_000
+
+
+def test_receive_all_takes_all_or_nothing(network: SimulatedNetwork) -> None:
+    @flow
+    def ask_twice(peer: Party) -> list[str]:
+        quick, slow = initiate(peer), initiate(peer)
+        send_all({quick: "quick", slow: "slow"})
+        try:
+            with timeout(10):
+                receive_all([quick, slow], str)
+        except FlowTimeout:
+            return [use(quick, "receive"), use(slow, "receive")]
+        return ["nothing was slow"]
+
+    @responder(ask_twice)
+    def be_slow(session: Session) -> None:
+        word = session.receive(str).unwrap(same)
+        sleep(30 if word == "slow" else 0)
+        session.send(word)
+
+    alice, bob = pair(network, ask_twice, be_slow)
+
+    assert alice.start_flow(ask_twice, bob.party).result() == ["quick", "slow"]
+
+
+def test_receive_all_takes_a_type_for_each_session(network: SimulatedNetwork) -> None:
+    @flow
+    def ask_two_types(peer: Party) -> list[object]:
+        first, second = initiate(peer), initiate(peer)
+        send_all([first, second], 4)
+        answers = receive_all({first: int, second: int})
+        return [answers[first].unwrap(same), answers[second].unwrap(same)]
+
+    @responder(ask_two_types)
+    def double(session: Session) -> None:
+        session.send(session.receive(int).unwrap(same) * 2)
+
+    alice, bob = pair(network, ask_two_types, double)
+
+    assert alice.start_flow(ask_two_types, bob.party).result() == [8, 8]
+
+
+def test_the_same_session_twice_is_an_error_of_the_caller(network: SimulatedNetwork) -> None:
+    @flow
+    def name_twice(peer: Party) -> list[str]:
+        session = initiate(peer)
+        errors = []
+        for call in (
+            lambda: send_all([session, session], "x"),
+            lambda: receive_all([session, session], str),
+        ):
+            try:
+                call()
+            except ValueError as error:
+                errors.append(str(error))
+        return errors
+
+    alice, bob = pair(network, name_twice)
+
+    errors = alice.start_flow(name_twice, bob.party).result()
+
+    assert len(errors) == 2
+
+
+def test_of_no_sessions_all_is_nothing(network: SimulatedNetwork) -> None:
+    @flow
+    def none_at_all(peer: Party) -> int:
+        send_all([], "x")
+        return len(receive_all([], str))
+
+    alice, bob = pair(network, none_at_all)
+
+    assert alice.start_flow(none_at_all, bob.party).result() == 0
+
+
+def test_send_all_sends_to_all_or_to_none(network: SimulatedNetwork) -> None:
+    wire = Wire(network)
+
+    @flow
+    def send_to_both(peer: Party) -> list[str]:
+        ended, alive = initiate(peer), initiate(peer)
+        ended.exchange("end", str)
+        alive.exchange("stay", str)
+        sleep(5)
+        try:
+            send_all([alive, ended], "last")
+        except UnexpectedFlowEnd:
+            return [use(alive, "exchange")]
+        return ["sent to both"]
+
+    @responder(send_to_both)
+    def end_or_stay(session: Session) -> None:
+        word = session.receive(str).unwrap(same)
+        session.send(word)
+        if word == "stay":
+            session.send(session.receive(str).unwrap(same))
+
+    alice, bob = pair(network, send_to_both, end_or_stay)
+
+    assert alice.start_flow(send_to_both, bob.party).result() == ["again"]
+    assert "data last" not in wire.trace()
+
+
+# --- fire and forget ------------------------------------------------------------------------
+
+
+@flow
+def fire_and_forget(peer: Party, word: str) -> str:
+    initiate(peer).send(word)
+    return "fired"
+
+
+@responder(fire_and_forget)
+def be_hit(session: Session) -> None:
+    if session.receive(str).unwrap(same) == "fail":
+        raise Sorry("can't")
+
+
+def test_a_fire_and_forget_flow_learns_of_a_refusal(network: SimulatedNetwork) -> None:
+    alice = network.node("Alice", apps=[fire_and_forget, be_hit])
+    bob = network.node("Bob", apps=[fire_and_forget])
+
+    with pytest.raises(UnexpectedFlowEnd, match="refused"):
+        alice.start_flow(fire_and_forget, bob.party, "hello").result()
+
+
+def test_a_flow_is_not_finished_while_a_session_is_opening(network: SimulatedNetwork) -> None:
+    alice, bob = pair(network, fire_and_forget, be_hit)
+    bob.crash()
+    handle = alice.start_flow(fire_and_forget, bob.party, "hello")
+    network.run_for(60)
+
+    assert handle.status == "waiting"
+    bob.start()
+    assert handle.result() == "fired"
+    network.run()
+    assert_nothing_is_left(network)
+
+
+def test_a_flow_that_has_finished_does_not_care_for_later_errors(
+    network: SimulatedNetwork,
+) -> None:
+    alice, bob = pair(network, fire_and_forget, be_hit)
+
+    assert alice.start_flow(fire_and_forget, bob.party, "fail").result() == "fired"
+    network.run()
+    assert_nothing_is_left(network)
+
+
+# --- timeouts -------------------------------------------------------------------------------
+
+
+@flow
+def wait_at_most(peer: Party, how: str, seconds: int) -> str:
+    session = initiate(peer)
+    try:
+        with timeout(seconds):
+            match how:
+                case "receive":
+                    session.receive(str)
+                case "exchange":
+                    session.exchange("x", str)
+                case "receive_all":
+                    receive_all([session, initiate(peer)], str)
+                case "sleep":
+                    sleep(10_000)
+                case _:
+                    _ = session.peer
+    except FlowTimeout:
+        sleep(1)
+        return "timed out"
+    return "in time"
+
+
+@responder(wait_at_most)
+def never_answer(session: Session) -> None:
+    sleep(1_000)
+
+
+WAITS: Final = ("receive", "exchange", "receive_all", "sleep", "peer")
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_each_wait_can_be_bounded(network: SimulatedNetwork, how: str) -> None:
+    alice, bob = pair(network, wait_at_most, never_answer)
+    bob.crash()
+    started = network.clock.now_ms()
+
+    handle = alice.start_flow(wait_at_most, bob.party, how, 30)
+    network.run_for(29)
+    assert "TimedOut" not in kinds(alice, handle.id)
+    network.run_for(1.5)
+
+    assert "TimedOut" in kinds(alice, handle.id)
+    bob.start()
+    assert handle.result() == "timed out"
+    assert network.clock.now_ms() - started < 120_000
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_a_restart_does_not_extend_a_timeout(network: SimulatedNetwork, how: str) -> None:
+    alice, bob = pair(network, wait_at_most, never_answer)
+    bob.crash()
+    handle = alice.start_flow(wait_at_most, bob.party, how, 30)
+    network.run_for(20)
+    alice.crash()
+    network.run_for(15)
+
+    alice.start()
+    network.run_for(0.5)
+    assert "TimedOut" in kinds(alice, handle.id)
+    alice.restart()
+    bob.start()
+
+    assert alice.handle(handle.id).result() == "timed out"
+
+
+def test_of_nested_timeouts_the_earliest_counts(network: SimulatedNetwork) -> None:
+    @flow
+    def nest() -> list[str]:
+        seen = []
+        with timeout(100):
+            try:
+                with timeout(10):
+                    sleep(50)
+            except FlowTimeout:
+                seen.append("inner")
+            try:
+                with timeout(1_000):
+                    sleep(500)
+            except FlowTimeout:
+                seen.append("outer")
+        return seen
+
+    alice = network.node("Alice", apps=[nest])
+    started = network.clock.now_ms()
+
+    assert alice.start_flow(nest).result() == ["inner", "outer"]
+    assert network.clock.now_ms() - started == 100_000
+
+
+def test_what_has_arrived_is_taken_though_the_time_is_up(network: SimulatedNetwork) -> None:
+    @flow
+    def look_late(peer: Party) -> str:
+        session = initiate(peer)
+        session.send("hello")
+        sleep(10)
+        with timeout(0):
+            return session.receive(str).unwrap(same)
+
+    @responder(look_late)
+    def answer_soon(session: Session) -> None:
+        session.send("in time")
+
+    alice, bob = pair(network, look_late, answer_soon)
+
+    assert alice.start_flow(look_late, bob.party).result() == "in time"
+
+
+def test_a_timeout_that_escapes_reaches_the_peer_as_what_it_is(
+    network: SimulatedNetwork,
+) -> None:
+    @flow
+    def give_up(peer: Party) -> None:
+        session = initiate(peer)
+        session.exchange("hello", str)
+        with timeout(10):
+            session.receive(str)
+
+    heard: list[BaseException] = []
+
+    @responder(give_up)
+    def fall_silent(session: Session) -> None:
+        session.send(session.receive(str).unwrap(same))
+        try:
+            session.receive(str)
+        except FlowTimeout as error:
+            heard.append(error)
+
+    alice, bob = pair(network, give_up, fall_silent)
+
+    assert isinstance(outcome(alice.start_flow(give_up, bob.party)), FlowTimeout)
+    network.run()
+    assert heard
+
+
+# --- a node with itself ---------------------------------------------------------------------
+
+
+def test_a_node_can_open_a_session_to_itself(network: SimulatedNetwork) -> None:
+    @flow
+    def talk_to_myself(words: list[str]) -> list[str]:
+        session = initiate(me())
+        return [session.exchange(word, str).unwrap(same) for word in words]
+
+    @responder(talk_to_myself)
+    def echo(session: Session) -> None:
+        try:
+            while True:
+                session.send(session.receive(str).unwrap(same).upper())
+        except UnexpectedFlowEnd:
+            pass
+
+    alice = network.node("Alice", apps=[talk_to_myself, echo])
+
+    assert alice.start_flow(talk_to_myself, ["a", "b"]).result() == ["A", "B"]
+    network.run()
+    assert_nothing_is_left(network)
+
+
+# --- strangers to a session -------------------------------------------------------------------
+
+
+def test_a_session_belongs_to_one_flow(network: SimulatedNetwork) -> None:
+    leaked: list[Session] = []
+
+    @flow
+    def leak(peer: Party) -> str:
+        leaked.append(initiate(peer))
+        sleep(100)
+        return "done"
+
+    @flow
+    def steal() -> str:
+        try:
+            leaked[-1].send("mine")
+        except MisuseError as error:
+            return str(error)
+        return "stolen"
+
+    alice, bob = pair(network, leak, steal)
+    alice.start_flow(leak, bob.party)
+    network.run_for(1)
+
+    assert "can't be shared between flows" in alice.start_flow(steal).result()
+
+
+# --- back-pressure ----------------------------------------------------------------------------
+
+
+def test_a_sender_waits_while_its_peer_is_far_behind(network: SimulatedNetwork) -> None:
+    chunk = 8 * 1024 * 1024
+
+    @flow
+    def send_much(peer: Party, chunks: int) -> str:
+        session = initiate(peer)
+        for _ in range(chunks):
+            session.send(bytes(chunk))
+        return session.receive(str).unwrap(same)
+
+    @responder(send_much)
+    def take_all(session: Session) -> None:
+        total = 0
+        while total < 10 * chunk:
+            total += session.receive(bytes).unwrap(len)
+        session.send(f"{total:,}")
+
+    wire = Wire(network)
+    wire.loses = lambda link, envelope: isinstance(envelope, Accept)
+    alice, bob = pair(network, send_much, take_all)
+    handle = alice.start_flow(send_much, bob.party, 10)
+    network.run_for(60)
+
+    assert alice.running.manager.runs[handle.id].wait is not None
+    assert kinds(alice, handle.id).count("Sent") == 5
+    wire.loses = lambda link, envelope: False
+
+    assert handle.result() == f"{10 * chunk:,}"
+    assert len(wire.of(Open)) + len(wire.of(Data)) == 11
