@@ -147,8 +147,10 @@ class Delivery:
         self.unclaimed.pop((peer, opened.sid), None)
         error_id = self.manager.hospital.new_error_id()
         log.warning(
-            "session refused",
-            extra={"peer": peer, "flow": opened.flow, "reason": reason, "error_id": error_id},
+            "session refused, error id %s: %s",
+            error_id,
+            reason,
+            extra={"peer": peer, "flow": opened.flow, "error_id": error_id},
         )
         sid = SessionId(self.manager.entropy.random_bytes(16))
         refusal = Refuse(opened.sid, sid, reason, error_id)

@@ -153,10 +153,12 @@ class SimulatedNode:
         self.signer.forget_added()
         self.store = self.store.crash()
 
-    def restart(self) -> None:
-        """Crash if the node is up, then start it again."""
+    def restart(self, *, apps: Sequence[App] | None = None) -> None:
+        """Crash if the node is up, then start it again, perhaps with other code."""
         if self.is_up:
             self.crash()
+        if apps is not None:
+            self._apps = list(apps)
         self.start()
 
     def set_clock_forward(self, ahead_ms: int) -> None:
