@@ -5,9 +5,9 @@ the args and attributes is a `Packed`. No stack is ever in it.
 
 - To a peer crosses a `FlowException`. It comes back as the class it was, if that is known here,
   else as a plain `FlowException` that names the original class.
-- An outcome stays on this node, so more comes back as what it was: `FlowException` and all of
-  `runtime.errors`, and the builtin exceptions of `REBUILT_BUILTINS`. Everything else comes back as
-  `FlowFailed`, with error id, class name and message.
+- An outcome stays on this node, so more comes back as what it was: the builtin exceptions of
+  `REBUILT_BUILTINS`, and every class that the process has loaded and that its args rebuild; nothing
+  is imported. Everything else comes back as `FlowFailed`, with error id, class name and message.
 """
 
 from typing import Final
@@ -258,12 +258,20 @@ def _local_class(name: str) -> type[Exception] | None:
     return (
         REBUILT_BUILTINS.get(name)
         or _flow_exception_class(name)
-        or _subclasses_by_name(SennitError).get(name)
+        or (_loaded_class(name) if "." in name and "<" not in name else None)
     )
 
 
-def _subclasses_by_name(cls: type[SennitError]) -> dict[str, type[SennitError]]:
-    found = {_class_name(cls): cls}
-    for subclass in cls.__subclasses__():
-        found.update(_subclasses_by_name(subclass))
-    return found
+def _loaded_class(name: str) -> type[Exception] | None:
+    """Return the exception class of a module that this process has loaded already."""
+    seen: set[type[Exception]] = set()
+    ahead: list[type[Exception]] = [Exception]
+    while ahead:
+        cls = ahead.pop()
+        if cls in seen:
+            continue
+        seen.add(cls)
+        if _class_name(cls) == name:
+            return cls
+        ahead.extend(type.__subclasses__(cls))
+    return None

@@ -9,7 +9,7 @@ from runtime.ids import FlowId
 from runtime.ports import Signal
 from runtime.progress_tree import ProgressTree
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class FlowEnd(Protocol):
@@ -19,7 +19,7 @@ class FlowEnd(Protocol):
         """Return the result, or raise the error."""
 
 
-class FlowHandle(Generic[R]):
+class FlowHandle(Generic[R_co]):
     """One flow of this node. Also good for one that ended before a restart, by its client id."""
 
     def __init__(
@@ -50,7 +50,7 @@ class FlowHandle(Generic[R]):
         """Tell whether the flow is over, durably."""
         return self._end is not None
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Return the flow's result, or raise its error; blocks only the calling greenlet.
 
         Raises TimeoutError after ``timeout`` seconds; the flow goes on. Raises `NodeStopped` when

@@ -247,10 +247,31 @@ class AppError(Exception):
     pass
 
 
+def test_an_outcome_of_a_class_of_an_app_comes_back_as_that() -> None:
+    # Otherwise a flow that catches it would do so when it runs and not when it is replayed.
+    arrived = unpack_outcome(pack_outcome(AppError("x", 3), "0123abcd"))
+
+    assert type(arrived) is AppError
+    assert arrived.args == ("x", 3)
+
+
+def _local_error() -> Exception:
+    class LocalError(Exception):
+        pass
+
+    return LocalError("x")
+
+
+class PickyError(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one + two)
+
+
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (AppError("x"), f"{__name__}.AppError"),
+        (_local_error(), f"{__name__}._local_error.<locals>.LocalError"),
+        (PickyError(1, 2), f"{__name__}.PickyError"),
         (ValueError(object), "ValueError"),
         (SystemExit(3), "SystemExit"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),

@@ -145,7 +145,7 @@ def assert_nothing_is_left(network: SimulatedNetwork) -> None:
         assert {space: rows(node, space) for space in LEFT_BEHIND} == dict.fromkeys(LEFT_BEHIND, 0)
 
 
-def outcome(handle: FlowHandle[object]) -> object:
+def outcome(handle: FlowHandle[T]) -> T | Exception:
     """Return a flow's result, or the exception that it ended with."""
     try:
         return handle.result()

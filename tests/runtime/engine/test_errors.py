@@ -311,8 +311,8 @@ def test_the_error_is_in_the_same_commit_as_the_flows_end() -> None:
         alice, bob = pair(network, ask, answer)
         handle = alice.start_flow(ask, bob.party, "dear")
         for _ in range(crash_after):
-            bob_commits = bob.running.commits.commits
-            while bob.running.commits.commits == bob_commits and network.loop._step(None):
+            commits = bob.running.commits.commits
+            while bob.running.commits.commits == commits and network.loop.step():
                 pass
         bob.restart()
 
@@ -330,7 +330,7 @@ def test_errors_of_a_node_that_restarts_come_back_as_what_they_were(
             case "builtin":
                 raise ValueError("a bug")
             case _:
-                raise Strange("odd")
+                raise StrangeError("o", "dd")
 
     alice = network.node("Alice", apps=[fail_with])
     for kind in ("flow", "builtin", "other"):
@@ -340,14 +340,17 @@ def test_errors_of_a_node_that_restarts_come_back_as_what_they_were(
     kept = [outcome(alice.begin_flow(fail_with, kind, client_id=kind)) for kind in KINDS]
 
     assert [type(error) for error in kept] == [TooExpensive, ValueError, FlowFailed]
-    assert str(kept[2]).startswith(f"{Strange.__module__}.Strange: odd (error id ")
+    assert str(kept[2]).startswith(f"{StrangeError.__module__}.StrangeError: odd (error id ")
 
 
 KINDS = ("flow", "builtin", "other")
 
 
-class Strange(Exception):
-    """Nothing that this project knows."""
+class StrangeError(Exception):
+    """Nothing that this project knows, and not to be rebuilt from its args."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
 
 
 def test_what_waits_for_an_error_does_not_wait_for_the_next_turn_of_others(
