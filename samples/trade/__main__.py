@@ -96,6 +96,7 @@ def trade(network: NetworkDriver, *, anonymous: bool) -> object:
         buyers_flow = wait_for_flow(buyer)
         watchers.append(gevent.spawn(follow, view, "Buyer", buyer, buyers_flow))
         wait_until(lambda: current(buyer, buyers_flow) in KILL_AT, "the buyer is in the middle")
+        killed_at = current(buyer, buyers_flow)
         buyer.kill()
         view.note("Buyer", "killed (SIGKILL)", is_bad=True)
         gevent.sleep(1.0)
@@ -105,6 +106,7 @@ def trade(network: NetworkDriver, *, anonymous: bool) -> object:
         result = seller.rpc.result(flow_id, WAIT_SECONDS)
         bought = buyer.rpc.result(buyers_flow, WAIT_SECONDS)
         gevent.joinall(watchers[::2], timeout=WAIT_SECONDS)
+    say(f'The buyer was killed with SIGKILL at "{killed_at}", and went on from its journal')
     sold_id, bought_id = unpack_any(result.value), unpack_any(bought.value)
     if sold_id != bought_id:
         raise click.ClickException(f"the seller says {sold_id}, the buyer says {bought_id}")
@@ -123,7 +125,9 @@ def note_of(detail: FlowDetail) -> str:
     """Return the line below a flow's tree."""
     if detail.row.is_ended:
         return detail.row.status
-    return "" if detail.wait is None else f"waits: {detail.wait.what}"
+    if detail.wait is None or detail.wait.what == "sleep":
+        return ""
+    return f"waits for {detail.wait.whom or 'the disk'}: {detail.wait.what}"
 
 
 def current(node: NodeProcess, flow_id: FlowId) -> str:
