@@ -52,14 +52,14 @@ class FaultPlan:
 
     def __init__(self, seed: int, kinds: Sequence[Fault] | None = None) -> None:
         self.random = random = Random(f"faults {seed}")
-        drawn = {kind for kind in Fault if random.random() < 0.4}
+        drawn = {kind for kind in Fault if random.random() < 0.45}
         self.kinds: frozenset[Fault] = frozenset(drawn if kinds is None else kinds)
-        self._rates = {kind: 10 ** random.uniform(-2.5, -0.5) for kind in Fault}
+        self._rates = {kind: 10 ** random.uniform(-2.0, -0.3) for kind in Fault}
         self._latency_ms = random.choice((0, 1, 5, 40))
         self._delay_ms_max = random.choice((20, 300, 5_000))
         self._commit_ms_max = random.choice((0, 2, 20))
         self._down_ms_mean = random.choice((10, 500, 20_000))
-        self._strike_gap = 10 ** random.uniform(1, 3)
+        self._strike_gap = 10 ** random.uniform(0.7, 2.3)
         self._until_strike = self._draw_gap()
         self._strikes = [kind for kind in STRIKES if kind in self.kinds]
         self.duration_ms = random.choice((2_000, 20_000, 200_000))
