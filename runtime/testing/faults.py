@@ -32,6 +32,7 @@ class Fault(Enum):
     SKEW = "clocks differ"
     SLOW_DISK = "disks are slow"
     SHUFFLE = "callbacks run in any order"
+    REPLAY = "flows are rebuilt from their journals each time that they have waited"
     STRANGER = "a stranger repeats and forges messages"
 
 

@@ -120,7 +120,11 @@ class Simulation:
         self.seed = seed
         self.plan = FaultPlan(seed, faults)
         self.network = SimulatedNetwork(
-            seed, policy=self._carry, shuffle=Fault.SHUFFLE in self.plan.kinds, disk=self
+            seed,
+            policy=self._carry,
+            shuffle=Fault.SHUFFLE in self.plan.kinds,
+            disk=self,
+            is_replay_checked=Fault.REPLAY in self.plan.kinds,
         )
         self.clock = self.network.clock
         self.loop = self.network.loop
@@ -141,7 +145,8 @@ class Simulation:
             self._run_disturbed()
             self._heal()
             self._run_until_idle()
-            for problem in self._check():
+            # What is wrong already makes much else wrong that would say less.
+            for problem in self._check() if not self.recorder.problems else ():
                 self.recorder.problem(problem)
         except NothingLeft as error:
             self.recorder.problem(str(error))
@@ -169,7 +174,7 @@ class Simulation:
 
     def _run_disturbed(self) -> None:
         until = self._began_ms + self.plan.duration_ms
-        while self.clock.now_ms() < until:
+        while self.clock.now_ms() < until and not self.recorder.problems:
             fault = self.plan.strike()
             if fault is not None:
                 self._strike(fault)
@@ -186,7 +191,7 @@ class Simulation:
 
     def _run_until_idle(self) -> None:
         for _ in range(CALLBACKS_MAX):
-            if not self.loop.step():
+            if not self.loop.step() or self.recorder.problems:
                 return
         raise NothingLeft(f"the network is not idle after {CALLBACKS_MAX} callbacks")
 
