@@ -77,6 +77,9 @@ class FlowHandle(Generic[R_co]):
     def resolve(self, end: FlowEnd) -> None:
         """Let the engine say how the flow ended, once that is durable."""
         self._end = end
+        text = self._status()
+        # The flow's own method would keep the flow alive with us.
+        self._status = lambda: text
         self._signal.set()
         watchers, self._watchers = self._watchers, []
         for callback in watchers:

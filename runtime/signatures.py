@@ -21,9 +21,13 @@ import msgspec
 from runtime.codec import Packed, decode, encode, pack, unpack, unpack_any
 from runtime.decoding import typed_decoder
 from runtime.errors import BadMessage, MisuseError, SessionError, UnserialisableMessage
+from runtime.limits import MESSAGE_BYTES_MAX
 from runtime.schema import BUILTIN_KINDS, is_open, people_text
 from runtime.signature_text import Convert, Target, values_from_text
 
+_encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode_in_order: Final = msgspec.msgpack.Encoder().encode
+_SCALARS: Final = frozenset({bool, int, float, str, bytes, type(None)})
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -90,6 +94,10 @@ class Arguments:
     def encode(self, values: tuple[object, ...]) -> bytes:
         """Return the canonical bytes of the values; raises `UnserialisableMessage`."""
         codecs = self._codecs or self._codecs_now()
+        if not codecs.is_packed_anywhere:
+            body = _quickly(_encode_sorted, values)
+            if body is not None:
+                return body
         try:
             if codecs.is_packed_anywhere:
                 return encode(
@@ -125,6 +133,10 @@ class Arguments:
         A value of another type than declared is refused: it could not be read again.
         """
         codecs = self._codecs or self._codecs_now()
+        if type(value) is codecs.result and codecs.is_result_scalar:
+            body = _quickly(_encode_in_order, value)
+            if body is not None:
+                return body
         try:
             if codecs.is_result_packed:
                 return encode(pack(value, keep_order=True))
@@ -204,6 +216,15 @@ class Arguments:
         return tuple(values)
 
 
+def _quickly(encoder: Callable[[object], bytes], value: object) -> bytes | None:
+    """Return what `encode` would, if there is nothing special about ``value``; it is hot."""
+    try:
+        body = encoder(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None
+    return body if len(body) <= MESSAGE_BYTES_MAX else None
+
+
 class _Codecs:
     """How the values of one function are written."""
 
@@ -217,6 +238,7 @@ class _Codecs:
         self.is_packed_anywhere = any(self.is_packed)
         self.result: Any = hints.get("return", Parameter.empty)
         self.is_result_packed = _must_be_packed(self.result)
+        self.is_result_scalar = isinstance(self.result, type) and self.result in _SCALARS
         types_of_all = tuple(
             Packed if is_packed else annotation
             for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)

@@ -129,7 +129,8 @@ class FlowRun:
         self.deadlines: list[int] = []
         self.frame: Frame | None = None
         self.step_place = ""
-        self.step_scope = StepScope(self)
+        # None while there is no greenlet: it refers to us, and an ended flow must be no cycle.
+        self.step_scope: StepScope | None = None
         self.set_aside: BaseException | None = None
         self.ahead_until = 0
         self.wait = None
@@ -141,6 +142,7 @@ class FlowRun:
         """Enter the flow function in a fresh greenlet; called from the loop."""
         assert self.definition is not None
         self.machine.move(Input.STARTED)
+        self.step_scope = StepScope(self)
         self.ahead_until = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
         self.is_critical = False
         self.frame = Frame("", self.definition, self.tree)

@@ -216,6 +216,7 @@ def _scoped(run: "FlowRun", body: Callable[..., object], *arguments: object) -> 
     current = run.greenlet
     scope: Driver = run.step_scope  # type: ignore[assignment]
     assert current is not None
+    assert scope is not None
     current.driver = scope
     try:
         value = body(*arguments)
