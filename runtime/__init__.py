@@ -37,12 +37,14 @@ from runtime.errors import (
     StepInterrupted,
     UnexpectedFlowEnd,
     UnexpectedMessage,
+    UnknownParty,
     UnserialisableMessage,
 )
 from runtime.flow import Flow, Responder, flow, responder
 from runtime.handle import FlowHandle
 from runtime.ids import FlowId, PeerName
 from runtime.party import AnonymousParty, Party
+from runtime.ports import Space
 from runtime.session import Session, initiate, receive_all, send_all
 from runtime.step import Retry, step, step_id
 from runtime.untrusted import Untrusted
@@ -71,10 +73,12 @@ __all__ = [
     "Session",
     "SessionClosed",
     "SessionNotOpen",
+    "Space",
     "StepInterrupted",
     "StoreTxn",
     "UnexpectedFlowEnd",
     "UnexpectedMessage",
+    "UnknownParty",
     "UnserialisableMessage",
     "Untrusted",
     "atomic",
