@@ -7,6 +7,7 @@ date datetime time UUID  ISO 8601; the usual form     2024-05-31
 enum                     name or value                RED
 None in a union          none or null                 none
 message                  JSON object of its fields    {"asset": "bond", "price": 95}
+                         or, if its class has a class method ``parse``, what that reads
 list set tuple dict      JSON                         [1, 2]
 object, no annotation    JSON if it is that, else str
 """
@@ -187,6 +188,9 @@ class _Reader:
                 converted = self._convert(member, given)
                 if converted is not NotImplemented:
                     return converted
+            parse = getattr(origin, "parse", None) if _is_message(origin) else None
+            if callable(parse) and not given.lstrip().startswith("{"):
+                return parse(given)
             if _is_compound(origin):
                 given = _from_json(given)
         if origin in _ARRAYS or origin is tuple:
@@ -195,7 +199,7 @@ class _Reader:
             key, value = typing.get_args(member) or (object, object)
             entries = _expect(dict, given).items()
             return {self.read(key, k): self.read(value, v) for k, v in entries}
-        if isinstance(origin, type) and name_of(origin) and not issubclass(origin, enum.Enum):
+        if _is_message(origin):
             return self._read_message(origin, _expect(dict, given), must_be_tagged)
         return _scalar(member, given)
 
@@ -267,8 +271,10 @@ def _enum_member(cls: type[enum.Enum], given: object) -> enum.Enum:
 
 
 def _is_compound(origin: Any) -> bool:
-    if origin in _ARRAYS or origin in _MAPS or origin is tuple:
-        return True
+    return origin in _ARRAYS or origin in _MAPS or origin is tuple or _is_message(origin)
+
+
+def _is_message(origin: Any) -> bool:
     return (
         isinstance(origin, type)
         and name_of(origin) is not None

@@ -20,11 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import click
 import pytest
 
+import ledger
+import runtime
 from runtime.cli.main import cli
 from runtime.network_bootstrap import create_network
 from tests.source_files import ROOT, name
@@ -209,3 +212,11 @@ def test_every_link_in_a_document_leads_somewhere() -> None:
     ]
 
     assert broken == []
+
+
+@pytest.mark.parametrize("package", [ledger, runtime])
+def test_every_public_name_is_in_the_reference(package: ModuleType) -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text()
+
+    shown = set(re.findall(r"\b\w+\b", " ".join(CODE.findall(reference))))
+    assert set(package.__all__) - shown == set()

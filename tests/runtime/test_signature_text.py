@@ -47,6 +47,19 @@ class Refusal:
     reason: str
 
 
+@message
+class Route:
+    start: str
+    end: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Route":
+        start, arrow, end = text.partition(">")
+        if not arrow:
+            raise ValueError(f"{text!r} is no route: give START>END")
+        return cls(start, end)
+
+
 def owner_named(annotation: object, text: str) -> object:
     """Find an owner by name, as a node finds parties in its directory."""
     if annotation is not Owner:
@@ -296,3 +309,11 @@ def test_an_example_of_a_deep_or_generic_type_is_cut_short() -> None:
         arguments_for(deep).from_text(["x"])
     with pytest.raises(BadArguments, match="for example it='\\[\"text\"\\]'"):
         arguments_for(list).from_text(["x"])
+
+
+def test_a_message_class_may_read_its_own_text() -> None:
+    assert arguments_for(Route).from_text(["a>b"], {}) == (Route("a", "b"),)
+    assert arguments_for(Route | None).from_text(["a>b"], {}) == (Route("a", "b"),)
+    assert arguments_for(Route).from_text(['{"start": "a", "end": "b"}'], {}) == (Route("a", "b"),)
+    with pytest.raises(BadArguments, match="give START>END"):
+        arguments_for(Route).from_text(["a"], {})
