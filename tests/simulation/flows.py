@@ -1,11 +1,15 @@
 """Flows of the simulated histories."""
 
+from random import Random
+
 from runtime import (
     FlowException,
     FlowTimeout,
     Party,
     Retry,
     Session,
+    SessionClosed,
+    SessionNotOpen,
     StepInterrupted,
     UnexpectedFlowEnd,
     atomic,
@@ -299,3 +303,111 @@ def answer_from_the_past(session: Session) -> None:
 def soliloquy(rounds: int) -> list[int]:
     durable()
     return play(me(), rounds)
+
+
+# --- whatever comes to mind -------------------------------------------------------------------
+
+
+@flow
+def improvise(peers: list[Party], seed: int, length: int, depth: int) -> int:
+    """Do a number of things in an order that ``seed`` decides; nothing waits for ever."""
+    return Improvisation(Random(seed), peers, [], depth).perform(length)
+
+
+@responder(improvise)
+def improvise_back(session: Session) -> None:
+    random = rng()
+    Improvisation(random, [session.counterparty, me()], [session], 0).perform(random.randint(0, 6))
+
+
+class Improvisation:
+    """Operations at random, on sessions that may be fresh, open, closed, failed or over."""
+
+    def __init__(
+        self, random: Random, peers: list[Party], sessions: list[Session], depth: int
+    ) -> None:
+        self.random = random
+        self.peers = peers
+        self.sessions = sessions
+        self.depth = depth
+
+    def perform(self, length: int) -> int:
+        operations = (
+            self.open,
+            self.send,
+            self.send,
+            self.send_to_all,
+            self.receive,
+            self.receive,
+            self.receive_from_all,
+            self.exchange,
+            self.ask_who,
+            self.close,
+            self.rest,
+            self.act,
+            self.write,
+            self.delegate,
+            self.give_up,
+        )
+        failed = 0
+        for _ in range(length):
+            try:
+                self.random.choice(operations)()
+            except (FlowException, UnexpectedFlowEnd, SessionClosed, SessionNotOpen):
+                failed += 1
+                if self.random.random() < 0.1:
+                    raise
+        return failed
+
+    def session(self) -> Session:
+        if not self.sessions:
+            self.open()
+        return self.random.choice(self.sessions)
+
+    def open(self) -> None:
+        # A responder has no responders of its own; it asks in the sub-flows that it delegates to.
+        if self.depth or not self.sessions:
+            self.sessions.append(initiate(self.random.choice(self.peers)))
+
+    def send(self) -> None:
+        self.session().send(self.random.randrange(1_000))
+
+    def send_to_all(self) -> None:
+        send_all(self.sessions, self.random.randrange(1_000))
+
+    def receive(self) -> None:
+        with timeout(self.random.choice((0, 0.05, 3))):
+            self.session().receive(int).unwrap(lambda it: it)
+
+    def receive_from_all(self) -> None:
+        with timeout(self.random.choice((0, 0.05, 3))):
+            receive_all(self.sessions, int)
+
+    def exchange(self) -> None:
+        with timeout(self.random.choice((0.05, 3))):
+            self.session().exchange(self.random.randrange(1_000), int)
+
+    def ask_who(self) -> None:
+        with timeout(self.random.choice((0, 1))):
+            assert self.session().peer.flow_version == 1
+
+    def close(self) -> None:
+        self.session().close()
+
+    def rest(self) -> None:
+        if self.random.random() < 0.2:
+            durable()
+        sleep(self.random.choice((0, 0.01, 1)))
+
+    def act(self) -> None:
+        self.random.choice((pay, pay_when_it_works))(f"improvised {uuid4()}")
+
+    def write(self) -> None:
+        count(f"improvised {now()} {uuid4()}")
+
+    def delegate(self) -> None:
+        improvise(self.peers, self.random.randrange(1_000), 5, max(self.depth - 1, 0))
+
+    def give_up(self) -> None:
+        if self.random.random() < 0.3:
+            raise Enough("improvised")

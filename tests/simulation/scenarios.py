@@ -128,6 +128,24 @@ def soliloquy(world: World) -> None:
         request.expect(returned([-number for number in range(rounds)]))
 
 
+def improvisation(world: World) -> None:
+    everybody = nodes(world, "Alice", "Bob", "Carol")
+    peers = [node.party for node in everybody]
+    for _ in range(4):
+        node = world.random.choice(everybody)
+        request = world.request(
+            node,
+            flows.improvise,
+            peers,
+            world.random.randrange(1_000_000),
+            world.random.randint(1, 15),
+            world.random.randint(0, 2),
+        )
+        request.after(world.random.random() * 3)
+        if world.random.random() < 0.2:
+            world.after(world.random.random() * 10, request.kill)
+
+
 def short_sessions(world: World) -> None:
     everybody = nodes(world, "Alice", "Bob", "Carol")
     heard = dict.fromkeys((node.name for node in everybody), 0)
@@ -168,5 +186,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     killings,
     delegation,
     soliloquy,
+    improvisation,
     short_sessions,
 )
