@@ -9,7 +9,7 @@ A case costs two to three seconds: the network's data is copied from what was sa
 start at the same time, and only the one that was killed starts again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeVar
 import gevent
 
 from runtime.core.events import JOURNAL
+from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.rpc_client import RpcClient
 from runtime.engine.inbox import INBOX
 from runtime.engine.outbox import OUTBOX
@@ -28,6 +29,10 @@ from runtime.testing.driver import NetworkDriver, NodeProcess, NodeProcessFailed
 
 Moment = Literal["before", "after"]
 T = TypeVar("T")
+
+Check = Callable[[NetworkDriver, FlowResult], None]
+StoreCheck = Callable[[str, LmdbStore, FlowResult], None]
+"""Of one node: its short name, its store, what the job returned."""
 
 SECONDS_MAX: Final = 40.0
 COMMITS_MAX: Final = 500
@@ -54,14 +59,15 @@ class Scenario:
 
     ``job`` is given a client of the node that is ``asked``, of which the connection may be lost and
     come back; so it starts its flow with a client id. ``checks`` see the network when it has come
-    to rest, and may ask it. When the nodes are down, ``spaces`` of their stores must be empty, on
-    top of those of the runtime.
+    to rest, and may ask it; ``store_checks`` see each node's store when all are down. Of every
+    store ``spaces`` must be empty, on top of those of the runtime.
     """
 
     nodes: tuple[str, ...]
     asked: str
     job: Callable[[RpcClient], FlowResult]
-    checks: tuple[Callable[[NetworkDriver, FlowResult], None], ...]
+    checks: tuple[Check, ...] = ()
+    store_checks: tuple[StoreCheck, ...] = ()
     spaces: tuple[Space, ...] = ()
 
 
@@ -115,7 +121,7 @@ class _Run:
         if self._kills == 0:
             self._stop()  # That writes, too.
             if self._kills == 0:
-                self._assert_nothing_is_left()
+                self._look_at_stores(result)
                 return False
             for node in self._nodes:
                 node.launch()
@@ -124,7 +130,7 @@ class _Run:
             check(self._network, result)
         self._rest()
         self._stop()
-        self._assert_nothing_is_left()
+        self._look_at_stores(result)
         return True
 
     def _revive(self) -> None:
@@ -162,11 +168,16 @@ class _Run:
             else:
                 assert code == 0, f"{node.short_name} ended with {code}:\n{node.output()}"
 
-    def _assert_nothing_is_left(self) -> None:
+    def _look_at_stores(self, result: FlowResult) -> None:
         spaces = (*RUNTIME_SPACES, *self._scenario.spaces)
-        left = {node.short_name: leftovers(node, spaces) for node in self._nodes}
-
-        assert left == {node.short_name: {} for node in self._nodes}
+        for node in self._nodes:
+            with node.store() as store:
+                left = {
+                    space.name: sum(1 for _ in store.scan(space, b"", None)) for space in spaces
+                }
+                assert left == dict.fromkeys(left, 0), f"{node.short_name} has something left"
+                for check in self._scenario.store_checks:
+                    check(node.short_name, store, result)
 
 
 RUNTIME_SPACES: Final = (JOURNAL, OUTBOX, INBOX, HELD)
@@ -184,10 +195,3 @@ def is_idle(node: NodeProcess) -> bool:
             return False  # It is about to be started again.
         raise
     return info.flows_live == 0 and info.unacknowledged == 0
-
-
-def leftovers(node: NodeProcess, spaces: Sequence[Space] = RUNTIME_SPACES) -> dict[str, int]:
-    """Return how many rows each of the spaces has in the store of a node that is down."""
-    with node.store() as store:
-        rows = {space.name: sum(1 for _ in store.scan(space, b"", None)) for space in spaces}
-    return {name: count for name, count in rows.items() if count}
