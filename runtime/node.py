@@ -278,11 +278,11 @@ class Node:
 def _imported(name: str, config: NodeConfig) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # an app may fail in any way, and its operator must hear how
         raise ConfigurationError(
             str(config.directory / "node.toml"),
-            f"app {name!r} can't be imported: {error}",
-            "Install it, or start the node from the directory that has it",
+            f"app {name!r} can't be imported: {type(error).__name__}: {error}",
+            "Install it or mend it, or start the node from the directory that has it",
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import click
 
-from runtime.errors import FlowException, MisuseError, SennitError
+from runtime.errors import FlowException, MisuseError, SennitError, StoreUnusable
 
 EXIT_FAILED: Final = 1
 EXIT_MISUSE: Final = 2
@@ -60,7 +60,7 @@ def reported(error: Exception) -> Reported:
     match error:
         case FlowException():
             return Reported(f"the flow ended with {error_text(error)}")
-        case MisuseError():
+        case MisuseError() | StoreUnusable():
             return Misuse(str(error) or name)
         case SennitError():
             return Reported(str(error) or name)

@@ -104,7 +104,7 @@ class NodeProcess:
             environment: Variables on top of the test's own.
         """
         assert not self.is_running, f"{self.short_name} runs already"
-        self._drop_client()
+        self.disconnect()
         command = [sys.executable, "-m", "runtime.cli", "node", "run", str(self.directory)]
         with self.log_file.open("ab") as log:
             log.write(f"--- started, crash at: {crash_at}\n".encode())
@@ -148,7 +148,7 @@ class NodeProcess:
 
     def kill(self) -> None:
         """End the process as a power cut would, by SIGKILL; no effect if it is down."""
-        self._drop_client()
+        self.disconnect()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -171,7 +171,7 @@ class NodeProcess:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM and return at once."""
-        self._drop_client()
+        self.disconnect()
         if self._process is not None:
             self._process.terminate()
 
@@ -224,7 +224,8 @@ class NodeProcess:
         with LmdbStore(config.store_directory, owner=config.name) as store:
             yield store
 
-    def _drop_client(self) -> None:
+    def disconnect(self) -> None:
+        """Close the administrator's connection; there is a new one after the next start."""
         if self._rpc is not None:
             self._rpc.close()
             self._rpc = None
