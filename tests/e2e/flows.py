@@ -6,7 +6,7 @@ import time
 import gevent
 import gevent.socket
 
-from runtime import FlowException, Party, Session, flow, initiate, responder, sleep, step
+from runtime import Party, Session, flow, initiate, responder, sleep, step
 
 WEEK_SECONDS = 7 * 24 * 3600.0
 
@@ -108,12 +108,3 @@ def ask_echo(port: int, text: str) -> str:
 def ask_echo_plainly(port: int, text: str) -> str:
     """Ask a slow server by a socket of Python, which gevent may have patched."""
     return echoed_by_plain_socket(port, text)
-
-
-class Failed(FlowException):
-    """What `fail` raises."""
-
-
-@flow
-def fail(reason: str) -> None:
-    raise Failed(reason)
