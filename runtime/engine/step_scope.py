@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runtime.driver import FlowInfo
 from runtime.errors import MisuseError
 from runtime.host import Host
+from runtime.party import Party
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -36,6 +37,10 @@ class StepScope:
     def step_id(self) -> str:
         """See `runtime.driver.Driver`."""
         return self._run.step_id()
+
+    def counterparty(self, session: int) -> Party:
+        """See `runtime.driver.Driver`."""
+        return self._run.counterparty(session)
 
     def run_step(self, step: "StepFunction[..., object]", arguments: tuple[object, ...]) -> object:
         """Run a step as a part of the one that calls it."""

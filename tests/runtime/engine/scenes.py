@@ -95,12 +95,20 @@ class HeldDisk:
 
     def __init__(self) -> None:
         self.batches: list[tuple[SimulatedNode, Batch]] = []
+        self.is_held = True
 
     def submitted(self, node: SimulatedNode, batch: Batch) -> None:
         self.batches.append((node, batch))
+        if not self.is_held:
+            node.loop.call_soon(node.store.make_durable)
 
     def landed(self, node: SimulatedNode, batch: Batch) -> None:
         self.batches.remove((node, batch))
+
+    def let_go(self, node: SimulatedNode) -> None:
+        """Make durable what ``node`` has submitted, and from now on whatever any node submits."""
+        self.is_held = False
+        node.store.make_durable()
 
     def waiting(self, node: SimulatedNode) -> int:
         """Return how many batches of a node are under way."""
