@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 
 from runtime.codec import pack
 from runtime.config import NodeConfig
@@ -10,6 +11,7 @@ from runtime.engine.engine import Engine
 from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
+from runtime.engine.results import Result
 from runtime.errors import (
     FlowException,
     FlowFailed,
@@ -21,6 +23,7 @@ from runtime.errors import (
 )
 from runtime.flow import Flow
 from runtime.ids import FlowId, UserName
+from runtime.kept_flows import failure_of, kept_result, kept_rows, row_of
 from runtime.operations import (
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
@@ -30,6 +33,7 @@ from runtime.operations import (
     FlowKind,
     FlowResult,
     FlowRow,
+    FlowWatch,
     JournalRow,
     NodeInfo,
     SessionRow,
@@ -74,23 +78,18 @@ class EngineOperations:
     def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
         """See `runtime.operations.NodeOperations`."""
         manager = self._engine.manager
-        runs = sorted(
-            [*manager.runs.values(), *manager.ended.values()],
-            key=lambda run: run.key,
-            reverse=True,
-        )
-        rows: list[FlowRow] = []
-        for run in runs:
-            row = self._row(run)
-            if _fits(row, flow_filter):
-                rows.append(row)
-                if len(rows) >= min(flow_filter.limit, FLOWS_LIMIT_MAX):
-                    break
-        return rows
+        runs = {**manager.ended, **manager.runs}
+        rows = [self._row(run) for run in runs.values()]
+        rows += [row for row in kept_rows(self._engine.commits) if FlowId(row.id) not in runs]
+        # The ids sort by the time of their start.
+        rows.sort(key=lambda row: row.id, reverse=True)
+        fitting = (row for row in rows if _fits(row, flow_filter))
+        return list(islice(fitting, min(flow_filter.limit, FLOWS_LIMIT_MAX)))
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         """See `runtime.operations.NodeOperations`."""
-        return self._detail(self._run(flow_id))
+        run = self._run_or_none(flow_id)
+        return self._kept_detail(flow_id) if run is None else self._detail(run)
 
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
         """See `runtime.operations.NodeOperations`."""
@@ -112,9 +111,12 @@ class EngineOperations:
         run = self._run(flow_id)
         return journal_rows(self._engine.commits, run, start, min(limit, JOURNAL_LIMIT_MAX))
 
-    def watch(self, flow_id: FlowId, changed: Callable[[], None]) -> "EngineFlowWatch":
+    def watch(self, flow_id: FlowId, changed: Callable[[], None]) -> FlowWatch:
         """See `runtime.operations.NodeOperations`."""
-        return EngineFlowWatch(self._run(flow_id), changed, self._detail)
+        run = self._run_or_none(flow_id)
+        if run is None:
+            return EndedFlowWatch(self._kept_detail(flow_id))
+        return EngineFlowWatch(run, changed, self._detail)
 
     def retry(self, flow_id: FlowId) -> None:
         """See `runtime.operations.NodeOperations`."""
@@ -127,7 +129,8 @@ class EngineOperations:
 
     def kill(self, flow_id: FlowId) -> bool:
         """See `runtime.operations.NodeOperations`."""
-        self._run(flow_id)
+        if self._run_or_none(flow_id) is None:
+            self._kept(flow_id)
         was_alive = self._engine.manager.kill(flow_id)
         if was_alive:
             self._engine.wait_durable()
@@ -178,22 +181,43 @@ class EngineOperations:
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _run(self, flow_id: FlowId) -> FlowRun:
+    def _run_or_none(self, flow_id: FlowId) -> FlowRun | None:
         manager = self._engine.manager
-        run = manager.runs.get(flow_id) or manager.ended.get(flow_id)
+        return manager.runs.get(flow_id) or manager.ended.get(flow_id)
+
+    def _run(self, flow_id: FlowId) -> FlowRun:
+        run = self._run_or_none(flow_id)
         if run is None:
-            _checked(flow_id)
+            self._kept(flow_id)
+            raise UnknownFlow(
+                f"flow {flow_id} ended before this node was started; only its result is left"
+            )
+        return run
+
+    def _kept(self, flow_id: FlowId) -> Result:
+        kept = kept_result(self._engine.commits, _checked(flow_id))
+        if kept is None:
             raise UnknownFlow(
                 f"no flow {flow_id} runs here or has ended lately; "
                 "`sennit flow list` shows those that do"
             )
-        return run
+        return kept
+
+    def _kept_detail(self, flow_id: FlowId) -> FlowDetail:
+        kept = self._kept(flow_id)
+        row = row_of(flow_id, kept)
+        try:
+            result = None if kept.failed else self.result(flow_id, 0)
+        except SennitError as error:
+            # Its app is not installed any more; all else can be told.
+            return FlowDetail(row=row, error=f"the result can't be read: {error}")
+        return FlowDetail(row=row, error=row.error, error_id=kept.error_id, result=result)
 
     def _failed(self, flow_id: FlowId) -> FlowFailed:
         manager = self._engine.manager
         run = manager.ended.get(flow_id)
         if run is None or run.error is None:
-            return FlowFailed("", "Exception", "the flow failed; its error is in the node's log")
+            return failure_of(self._kept(flow_id))
         kind = f"{type(run.error).__module__}.{type(run.error).__qualname__}"
         return FlowFailed(run.error_id or "", kind, str(run.error))
 
@@ -268,6 +292,20 @@ class EngineFlowWatch:
             self._unwatch_tree()
             self._unwatch_tree = None
             self._run.watchers.remove(self._changed)
+
+
+class EndedFlowWatch:
+    """Implements `runtime.operations.FlowWatch` for a flow of which only the result is left."""
+
+    def __init__(self, detail: FlowDetail) -> None:
+        self._detail = detail
+
+    def detail(self) -> FlowDetail:
+        """See `runtime.operations.FlowWatch`."""
+        return self._detail
+
+    def close(self) -> None:
+        """See `runtime.operations.FlowWatch`."""
 
 
 def sennit_version() -> str:

@@ -1,0 +1,61 @@
+"""Flows that ended in an earlier life of the node and left a result: as operators see them."""
+
+from collections.abc import Iterator
+
+from runtime.engine.commits import Commits
+from runtime.engine.flow_ids import flow_id_at, key_of
+from runtime.engine.results import RESULTS, Result, result_decoder
+from runtime.error_codec import decode_error
+from runtime.errors import FlowFailed, FlowKilled, SennitError
+from runtime.ids import FlowId
+from runtime.operations import FlowRow
+
+
+def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
+    """Return what the store has kept of a flow."""
+    row = commits.get(RESULTS, key_of(flow_id))
+    return None if row is None else result_decoder.decode(row)
+
+
+def kept_rows(commits: Commits) -> Iterator[FlowRow]:
+    """Yield a row for each flow that has left a result, oldest first."""
+    for key, row in commits.scan(RESULTS, b"", None):
+        yield row_of(flow_id_at(key), result_decoder.decode(row))
+
+
+def row_of(flow_id: FlowId, kept: Result) -> FlowRow:
+    """Return the row of one flow."""
+    error = error_of(kept)
+    status = "completed" if error is None else "failed"
+    return FlowRow(
+        id=flow_id,
+        name=kept.flow,
+        version=kept.version,
+        status="killed" if isinstance(error, FlowKilled) else status,
+        started_ms=kept.started,
+        ended_ms=kept.ended,
+        user=kept.user,
+        client_id=kept.client_id,
+        error="" if error is None else _text(error),
+    )
+
+
+def error_of(kept: Result) -> Exception | None:
+    """Return how a flow failed, if it did."""
+    if not kept.failed:
+        return None
+    try:
+        return decode_error(kept.outcome)
+    except SennitError as unreadable:
+        return unreadable
+
+
+def failure_of(kept: Result) -> FlowFailed:
+    """Return what those are told who may not see the flow's own error."""
+    error = error_of(kept)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return FlowFailed(kept.error_id or "", kind, str(error))
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, FlowFailed) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,187 @@
+"""What operators see of flows: those that live, that ended lately, and that left only a result."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime import FlowException, FlowFailed, FlowKilled, StoreTxn, atomic, flow, sleep
+from runtime.config import NodeConfig
+from runtime.errors import UnknownFlow
+from runtime.flow import Flow
+from runtime.ids import FlowId, PeerName
+from runtime.node_operations import EngineOperations
+from runtime.operations import FlowFilter
+from runtime.testing.network import SimulatedNetwork, SimulatedNode
+
+
+class Refused(FlowException):
+    """An answer."""
+
+
+@flow(name="ops.add")
+def add(one: int, other: int) -> int:
+    return one + other
+
+
+@flow(name="ops.refuse")
+def refuse(why: str) -> None:
+    raise Refused(why)
+
+
+@flow(name="ops.stumble")
+def stumble() -> None:
+    raise LookupError("where is it?")
+
+
+@flow(name="ops.linger")
+def linger() -> None:
+    sleep(1e6)
+
+
+@atomic
+def nothing(txn: StoreTxn) -> None:
+    """Wait for a commit."""
+
+
+APPS = (add, refuse, stumble, linger)
+
+
+@pytest.fixture
+def network() -> SimulatedNetwork:
+    return SimulatedNetwork()
+
+
+@pytest.fixture
+def node(network: SimulatedNetwork) -> SimulatedNode:
+    return network.node("Alice", apps=APPS)
+
+
+def operations(node: SimulatedNode) -> EngineOperations:
+    nowhere = Path("nowhere")
+    config = NodeConfig(
+        directory=nowhere,
+        name=PeerName(node.party.name),
+        p2p_address="tcp://127.0.0.1:1",
+        rpc_address="tcp://127.0.0.1:2",
+        apps=(),
+        network_directory=nowhere,
+        keys_directory=nowhere,
+        certificates_directory=nowhere,
+        store_directory=nowhere,
+        users_file=nowhere,
+        notary=None,
+        key_password_file=None,
+        log_level="info",
+        hold_unexpected=False,
+    )
+    return EngineOperations(node.running, config, lambda: None)
+
+
+def start(node: SimulatedNode, flow: Flow[..., object], *args: object, client_id: str) -> FlowId:
+    handle = node.begin_flow(flow, *args, client_id=client_id)
+    node.host.run_atomic(nothing)
+    while flow is not linger and not handle.is_ended:
+        node.host.run_atomic(nothing)
+    return handle.id
+
+
+def ended_before_a_restart(node: SimulatedNode, flow: Flow[..., object], *args: object) -> FlowId:
+    flow_id = start(node, flow, *args, client_id=flow.name)
+    node.restart()
+    return flow_id
+
+
+def test_a_result_kept_over_a_restart_is_listed_shown_and_watched(node: SimulatedNode) -> None:
+    flow_id = ended_before_a_restart(node, add, 2, 3)
+
+    asked = operations(node)
+    [row] = asked.flows(FlowFilter())
+    detail = asked.flow(flow_id)
+    watch = asked.watch(flow_id, lambda: None)
+    assert (row.id, row.name, row.status, row.client_id) == (
+        flow_id,
+        add.name,
+        "completed",
+        add.name,
+    )
+    assert row.is_ended
+    assert detail.row == row
+    assert detail.result == asked.result(flow_id, 0)
+    assert detail.result is not None
+    assert detail.result.text == "5"
+    assert watch.detail() == detail
+    watch.close()
+
+
+def test_a_failure_kept_over_a_restart_has_its_error_and_its_id(node: SimulatedNode) -> None:
+    flow_id = ended_before_a_restart(node, refuse, "no money")
+
+    detail = operations(node).flow(flow_id)
+    assert detail.row.status == "failed"
+    assert detail.error == "Refused: no money"
+    assert detail.error_id
+    with pytest.raises(Refused, match="no money"):
+        operations(node).result(flow_id, 0)
+
+
+def test_an_unexpected_failure_is_told_by_class_and_text(node: SimulatedNode) -> None:
+    flow_id = ended_before_a_restart(node, stumble)
+
+    with pytest.raises(FlowFailed, match="where is it"):
+        operations(node).result(flow_id, 0)
+    assert "where is it" in operations(node).flow(flow_id).error
+
+
+def test_a_killed_flow_is_still_a_killed_one(node: SimulatedNode) -> None:
+    flow_id = start(node, linger, client_id="linger")
+    assert operations(node).kill(flow_id)
+    node.restart()
+
+    assert operations(node).flow(flow_id).row.status == "killed"
+    with pytest.raises(FlowKilled):
+        operations(node).result(flow_id, 0)
+
+
+def test_a_result_whose_app_is_gone_is_shown_without_its_value(node: SimulatedNode) -> None:
+    flow_id = ended_before_a_restart(node, add, 2, 3)
+    del node.host.registry.flows[add.name]
+
+    detail = operations(node).flow(flow_id)
+    assert detail.result is None
+    assert add.name in detail.error
+
+
+def test_all_that_can_not_be_done_to_an_ended_flow_says_so(node: SimulatedNode) -> None:
+    flow_id = ended_before_a_restart(node, add, 2, 3)
+
+    asked = operations(node)
+    assert asked.kill(flow_id) is False
+    with pytest.raises(UnknownFlow, match="only its result is left"):
+        asked.journal(flow_id, 0, 10)
+    with pytest.raises(UnknownFlow, match="only its result is left"):
+        asked.retry(flow_id)
+
+
+def test_lists_are_newest_first_whether_flows_live_or_not(
+    network: SimulatedNetwork, node: SimulatedNode
+) -> None:
+    old = ended_before_a_restart(node, add, 1, 1)
+    network.run_for(1)
+    lately = start(node, add, 2, 2, client_id="lately")
+    network.run_for(1)
+    live = start(node, linger, client_id="live")
+
+    asked = operations(node)
+    assert [row.id for row in asked.flows(FlowFilter())] == [live, lately, old]
+    assert [row.id for row in asked.flows(FlowFilter(limit=2))] == [live, lately]
+    assert [row.id for row in asked.flows(FlowFilter(statuses=["completed"]))] == [lately, old]
+    assert [row.id for row in asked.flows(FlowFilter(name="*.linger"))] == [live]
+
+
+def test_an_unknown_flow_is_unknown_to_every_verb(node: SimulatedNode) -> None:
+    nobody = FlowId("01890a5d-ac96-774b-bcce-b302099a8057")
+
+    asked = operations(node)
+    for verb in (asked.flow, asked.kill, asked.retry):
+        with pytest.raises(UnknownFlow, match="sennit flow list"):
+            verb(nobody)
