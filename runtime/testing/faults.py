@@ -5,7 +5,9 @@ is. A history with every fault at once tends to find the same shallow mistakes a
 with a single kind, very often, gets to places that the others never see.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Final
@@ -44,17 +46,44 @@ class Fate(Enum):
     CRASH_AFTER = "crash after it landed, before anybody hears of it"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashAt:
+    """A crash of one node at one of its commits; the first has number 1."""
+
+    node: str
+    commit: int
+    fate: Fate
+
+    @classmethod
+    def parse(cls, text: str) -> "CrashAt":
+        """Read what `str` gives: ``Alice:5:CRASH_BEFORE``."""
+        node, commit, fate = text.split(":")
+        return cls(node=node, commit=int(commit), fate=Fate[fate])
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.commit}:{self.fate.name}"
+
+
 STRIKES: Final = (Fault.CRASH, Fault.STOP, Fault.CUT, Fault.CLOCK, Fault.STRANGER)
 """Kinds that come between two callbacks of the loop."""
 
 
 class FaultPlan:
-    """Answers, again and again, what goes wrong now. ``kinds`` overrides what the seed draws."""
+    """Answers, again and again, what goes wrong now.
 
-    def __init__(self, seed: int, kinds: Sequence[Fault] | None = None) -> None:
+    ``kinds`` are there instead of those that the seed draws; if ``crash`` is given, it is all.
+    """
+
+    def __init__(
+        self, seed: int, kinds: Sequence[Fault] | None = None, *, crash: CrashAt | None = None
+    ) -> None:
         self.random = random = Random(f"faults {seed}")
         drawn = {kind for kind in Fault if random.random() < 0.45}
+        if crash is not None:
+            kinds = ()
         self.kinds: frozenset[Fault] = frozenset(drawn if kinds is None else kinds)
+        self.crash = crash
+        self.commits: Counter[str] = Counter()
         self._rates = {kind: 10 ** random.uniform(-2.0, -0.3) for kind in Fault}
         self._latency_ms = random.choice((0, 1, 5, 40))
         self._delay_ms_max = random.choice((20, 300, 5_000))
@@ -63,12 +92,14 @@ class FaultPlan:
         self._strike_gap = 10 ** random.uniform(0.7, 2.3)
         self._until_strike = self._draw_gap()
         self._strikes = [kind for kind in STRIKES if kind in self.kinds]
-        self.duration_ms = random.choice((2_000, 20_000, 200_000))
+        self.duration_ms = random.choice((2_000, 20_000, 200_000)) if self.kinds else DAY_MS
         self.crashes_left = random.choice((1, 3, 10, 30))
         self.is_over = False
 
     def describe(self) -> str:
         """Return the kinds of fault in words."""
+        if self.crash is not None:
+            return f"{self.crash.node} crashes at commit {self.crash.commit}"
         return ", ".join(kind.value for kind in Fault if kind in self.kinds) or "no faults"
 
     def end(self) -> None:
@@ -89,8 +120,13 @@ class FaultPlan:
             frames += frames
         return [Delivery(frame, now_ms + self._transit_ms()) for frame in frames]
 
-    def commit(self) -> Fate:
-        """Return what becomes of a commit."""
+    def commit(self, node: str) -> Fate:
+        """Return what becomes of the next commit of a node."""
+        if self.is_over:
+            return Fate.LANDS
+        self.commits[node] += 1
+        if self.crash is not None and self.crash.node == node:
+            return self.crash.fate if self.crash.commit == self.commits[node] else Fate.LANDS
         if self.crashes_left > 0:
             if self._happens(Fault.CRASH_BEFORE_COMMIT):
                 return Fate.CRASH_BEFORE

@@ -161,6 +161,12 @@ class SimulatedNode:
             self._apps = list(apps)
         self.start()
 
+    def add_apps(self, *apps: App) -> None:
+        """Install more apps, now if the node is up, and at each start."""
+        self._apps.extend(apps)
+        if self.engine is not None:
+            self.engine.host.register(*apps)
+
     def set_clock_forward(self, ahead_ms: int) -> None:
         """Make the node's clock jump, or be ahead of the others from the start."""
         self.clock.ahead_ms += ahead_ms

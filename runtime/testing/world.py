@@ -4,7 +4,7 @@ A client asks for its flow with a client id, and asks again each time that the n
 until it knows how the flow ended. So a flow may start late, but it happens once.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -92,6 +92,7 @@ class OutsideWorld:
 
     def __init__(self) -> None:
         self.step_ids: dict[str, list[str]] = defaultdict(list)
+        self.questions: Counter[str] = Counter()
 
     def did(self, what: str) -> None:
         """Take an effect of the step that is running."""
@@ -100,6 +101,11 @@ class OutsideWorld:
     def times(self, what: str) -> int:
         """Return how often ``what`` was done."""
         return len(self.step_ids[what])
+
+    def is_away(self, what: str, times: int) -> bool:
+        """Tell that ``what`` is away, the first ``times`` that somebody asks."""
+        self.questions[what] += 1
+        return self.questions[what] <= times
 
 
 class Request:
@@ -139,6 +145,11 @@ class Request:
         """Have an operator kill the flow, if it is there and runs."""
         if self.node.engine is not None and self.flow_id is not None:
             self.node.engine.manager.kill(self.flow_id)
+
+    def retry(self) -> None:
+        """Have an operator retry the flow, if it is there and held."""
+        if self.node.engine is not None and self.flow_id is not None:
+            self.node.engine.manager.hospital.retry(self.flow_id)
 
     def __str__(self) -> str:
         return f"{self.flow.name} {self.client_id!r} of {self.node.name}"

@@ -5,8 +5,10 @@ from random import Random
 from runtime import (
     FlowException,
     FlowTimeout,
+    HoldForOperator,
     Party,
     Retry,
+    RetryLater,
     Session,
     SessionClosed,
     SessionNotOpen,
@@ -281,6 +283,43 @@ def pour(peer: Party, size: int, count: int) -> int:
 @responder(pour)
 def drink(session: Session) -> None:
     session.send(sum(len(session.receive(bytes).unwrap(lambda it: it)) for _ in range(6)))
+
+
+@flow
+def need_help(peer: Party, token: str, depth: int, times: int) -> int:
+    """Held until an operator has helped a few times; then goes on where it was."""
+    session = initiate(peer)
+    answer = session.exchange(Ball(depth), Ball).unwrap(lambda it: it)
+    pay(f"{token} {depth}")
+    if depth:
+        return answer.round + need_help(peer, token, depth - 1, times)
+    if service(OutsideWorld).is_away(f"helper of {token}", times):
+        raise HoldForOperator("help")
+    count(f"{token} helped")
+    return session.exchange(Ball(100), Ball).unwrap(lambda it: it).round
+
+
+@flow
+def try_later(peer: Party, token: str, depth: int, times: int) -> int:
+    """Retried by the hospital, with back-off, until it works."""
+    session = initiate(peer)
+    answer = session.exchange(Ball(depth), Ball).unwrap(lambda it: it)
+    if depth:
+        return answer.round + try_later(peer, token, depth - 1, times)
+    if service(OutsideWorld).is_away(f"weather of {token}", times):
+        raise RetryLater("away")
+    count(f"{token} tried")
+    return session.exchange(Ball(100), Ball).unwrap(lambda it: it).round
+
+
+@responder(need_help)
+def go_on(session: Session) -> None:
+    play_back.function(session)
+
+
+@responder(try_later)
+def go_on_later(session: Session) -> None:
+    play_back.function(session)
 
 
 @flow

@@ -128,6 +128,36 @@ def soliloquy(world: World) -> None:
         request.expect(returned([-number for number in range(rounds)]))
 
 
+def hospital(world: World) -> None:
+    alice, bob = nodes(world, "Alice", "Bob")
+    for number in range(2):
+        depth, times = world.random.randint(0, 2), world.random.randint(0, 3)
+        expected = -100 - sum(range(depth + 1))
+        held = world.request(alice, flows.need_help, bob.party, f"held {number}", depth, times)
+        held.expect(returned(expected))
+        for hour in range(100):
+            world.after(world.random.random() * 10 + hour * 3_600, held.retry)
+        later = world.request(bob, flows.try_later, alice.party, f"later {number}", depth, times)
+        later.expect(returned(expected))
+        world.check(lambda number=number: _cured(alice, bob, number))  # type: ignore[misc]
+
+
+def _cured(alice: SimulatedNode, bob: SimulatedNode, number: int) -> None:
+    assert counted(alice, f"held {number} helped") == 1
+    assert counted(bob, f"later {number} tried") == 1
+
+
+def late_installation(world: World) -> None:
+    alice = world.node("Alice", apps=[flows])
+    bob = world.node("Bob")
+    for _ in range(3):
+        world.request(alice, flows.play, bob.party, 2).expect(returned([0, -1]))
+        request = world.request(bob, flows.play, alice.party, 2)
+        request.expect(returned([0, -1])).after(world.random.random() * 20)
+    world.request(alice, flows.give_up, bob.party).expect(raised(flows.Enough))
+    world.after(world.random.random() * 60, lambda: bob.add_apps(flows))
+
+
 def improvisation(world: World) -> None:
     everybody = nodes(world, "Alice", "Bob", "Carol")
     peers = [node.party for node in everybody]
@@ -187,5 +217,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     delegation,
     soliloquy,
     improvisation,
+    hospital,
+    late_installation,
     short_sessions,
 )

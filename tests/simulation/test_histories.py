@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from runtime.testing.simulation import Scenario, simulate
+from runtime.testing.simulation import Scenario, crash_points, simulate
 from tests.simulation import scenarios
 
 CHUNKS: Final = 4
@@ -42,6 +42,27 @@ def test_every_flow_ends_as_it_should_whatever_fails(scenario: Scenario, chunk: 
 @pytest.mark.parametrize(("scenario", "seed"), REGRESSIONS)
 def test_what_failed_once_does_not_fail_again(scenario: Scenario, seed: int) -> None:
     simulate(seed, scenario)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        scenarios.ping_pong,
+        scenarios.enough,
+        scenarios.hard_work,
+        scenarios.impatience,
+        scenarios.delegation,
+        scenarios.soliloquy,
+        scenarios.refusals,
+    ],
+    ids=lambda it: it.__name__,
+)
+def test_a_crash_at_any_commit_changes_nothing(scenario: Scenario) -> None:
+    points = crash_points(1, scenario)
+
+    for crash in points:
+        simulate(1, scenario, crash=crash)
+    assert len(points) > 10
 
 
 def test_great_messages_arrive_in_spite_of_back_pressure() -> None:

@@ -12,6 +12,7 @@ from runtime.testing.faults import Fault
 from runtime.testing.simulation import (
     HistoryFailed,
     Scenario,
+    crash_points,
     main,
     repeat_command,
     simulate,
@@ -114,6 +115,17 @@ def test_the_command_repeats_a_history_and_shows_it() -> None:
     assert result.exit_code == 1
     assert "Alice commit journal" in result.output
     assert "expected was returned('nothing')" in result.output
+
+
+def test_the_command_repeats_a_crash_at_one_commit() -> None:
+    crash = crash_points(5, questions)[3]
+    command = repeat_command(5, questions, crash)
+
+    result = CliRunner().invoke(main, command.split()[3:])
+
+    assert result.exit_code == 0
+    assert "Alice crashes" in result.output
+    assert f"--crash Alice:2:{crash.fate.name}" in command
 
 
 def test_the_command_hunts_through_many_seeds() -> None:
