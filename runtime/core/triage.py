@@ -74,6 +74,16 @@ def triage(
     return Fail()
 
 
+def is_for_hospital(error: BaseException) -> bool:
+    """Tell whether ``error`` asks that the flow runs again from here, once something has changed.
+
+    No code of the flow gets to see it: what that would make of it could not be taken back.
+    """
+    return not isinstance(error, FlowException) and any(
+        isinstance(cause, RetryLater | HoldForOperator) for cause in causes(error)
+    )
+
+
 def back_off_ms(retries: int, chance: float) -> int:
     """Return the delay before retry number ``retries + 1``: doubling, capped, with jitter."""
     delay: int = min(RETRY_MS_MAX, RETRY_MS_FIRST << min(retries, 20))

@@ -197,7 +197,8 @@ class FlowRun:
 
     def put_aside(self, error: BaseException, cause: BaseException | None = None) -> NoReturn:
         """Unwind the flow that calls this, and hand ``error`` to the hospital."""
-        error.__cause__ = cause
+        if cause is not None:
+            error.__cause__ = cause
         self.set_aside = error
         current = getcurrent()
         assert isinstance(current, FlowGreenlet)

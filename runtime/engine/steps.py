@@ -9,7 +9,7 @@ from runtime.atomic import AtomicFunction
 from runtime.codec import fingerprint
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
-from runtime.core.triage import causes
+from runtime.core.triage import is_for_hospital
 from runtime.driver import Driver
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import wait_until
@@ -17,8 +17,6 @@ from runtime.error_codec import decode_error, encode_error
 from runtime.errors import (
     FlowException,
     FlowUnwound,
-    HoldForOperator,
-    RetryLater,
     SessionError,
     StepInterrupted,
     UndecodableEvent,
@@ -165,7 +163,7 @@ def _attempt_failed(
     run: "FlowRun", step: StepFunction[..., object], mark: bytes, attempt: int, error: BaseException
 ) -> None:
     """Return when the next attempt is due; raise if there is none."""
-    if any(isinstance(cause, RetryLater | HoldForOperator) for cause in causes(error)):
+    if is_for_hospital(error):
         # Nothing is journaled: when the flow runs again, so does the step.
         run.put_aside(error)
     if attempt >= step.retry.attempts or isinstance(error, step.retry.final):

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from runtime.codec import fingerprint
 from runtime.core.events import Entered, Left
+from runtime.core.triage import is_for_hospital
 from runtime.engine import conversing
 from runtime.engine.error_ids import remember_id
 from runtime.errors import FlowUnwound
@@ -48,6 +49,9 @@ def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object
         raise
     except BaseException as error:
         run.check_alive()
+        if is_for_hospital(error):
+            # The sub-flow is not over: its peers hear nothing, and it goes on from here.
+            run.put_aside(error)
         _leave(run, frame, flow, error)
         tree.fail(str(error))
         run.frame = caller
