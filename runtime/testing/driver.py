@@ -128,7 +128,11 @@ class NodeProcess:
             if time.monotonic() >= ends_at:
                 raise self._failed(f"is not up after {timeout_seconds} s")
             gevent.sleep(_POLL_SECONDS)
-        self._rpc = self.connect()
+        client = self.connect()
+        if self._rpc is None:
+            self._rpc = client
+        else:
+            client.close()  # Another greenlet has waited too.
 
     @property
     def is_running(self) -> bool:
@@ -305,7 +309,7 @@ class NetworkDriver:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None and not isinstance(error, NodeProcessFailed):
-            self._explain(error)
+            self.explain(error)
         self.close()
 
     def close(self) -> None:
@@ -344,6 +348,13 @@ class NetworkDriver:
         for node in self.nodes:
             node.kill()
 
+    def explain(self, error: BaseException) -> None:
+        """Add what the nodes wrote to the notes of an error that a test is about to raise."""
+        for node in self.nodes:
+            output = node.output()[-_LOG_CHARACTERS_SHOWN:]
+            if output:
+                error.add_note(f"--- node {node.short_name} has written:\n{output}")
+
     def save(self, where: Path) -> None:
         """Copy the data of all nodes, which must be down, to ``where``."""
         assert not any(node.is_running for node in self.nodes)
@@ -359,12 +370,6 @@ class NetworkDriver:
 
     def _chosen(self, names: tuple[str, ...]) -> list[NodeProcess]:
         return [self.node(name) for name in names] if names else list(self.nodes)
-
-    def _explain(self, error: BaseException) -> None:
-        for node in self.nodes:
-            output = node.output()[-_LOG_CHARACTERS_SHOWN:]
-            if output:
-                error.add_note(f"--- node {node.short_name} has written:\n{output}")
 
     def _hold_ports(self) -> None:
         """Bind, but don't listen: nobody else gets the port, while the node may still take it."""

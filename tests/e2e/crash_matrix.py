@@ -22,7 +22,7 @@ from runtime.edge.rpc_client import RpcClient
 from runtime.engine.inbox import INBOX
 from runtime.engine.outbox import OUTBOX
 from runtime.engine.results import HELD
-from runtime.operations import FlowResult
+from runtime.operations import FlowResult, NodeInfo
 from runtime.ports import Space
 from runtime.rpc_messages import NodeUnreachable
 from runtime.testing.driver import NetworkDriver, NodeProcess, NodeProcessFailed
@@ -34,7 +34,7 @@ Check = Callable[[NetworkDriver, FlowResult], None]
 StoreCheck = Callable[[str, LmdbStore, FlowResult], None]
 """Of one node: its short name, its store, what the job returned."""
 
-SECONDS_MAX: Final = 40.0
+SECONDS_MAX: Final = 40
 COMMITS_MAX: Final = 500
 SIGKILLED: Final = -9
 
@@ -85,7 +85,8 @@ class CrashMatrix:
         try:
             return _Run(self._network, self._scenario, case).run()
         except BaseException as error:
-            error.add_note(f"the case was {case}")
+            error.add_note(f"--- the case was {case}")
+            self._network.explain(error)
             raise
         finally:
             self._network.kill()
@@ -146,9 +147,13 @@ class _Run:
             return self._scenario.job(rpc)
 
     def _wait_for(self, job: "gevent.Greenlet[[], T]", meaning: str) -> T:
-        job.join(SECONDS_MAX)
-        assert job.ready(), f"the network has not {meaning} within {SECONDS_MAX} s"
-        return job.get()
+        for _ in range(SECONDS_MAX):
+            job.join(1.0)
+            if job.ready():
+                return job.get()
+            holding = [node.short_name for node in self._nodes if holds_a_flow(node)]
+            assert holding == [], f"the network has not {meaning}: nodes hold flows"
+        raise AssertionError(f"the network has not {meaning} within {SECONDS_MAX} s")
 
     def _rest(self) -> None:
         """Wait until no flow lives anywhere and every message is acknowledged."""
@@ -185,13 +190,24 @@ RUNTIME_SPACES: Final = (JOURNAL, OUTBOX, INBOX, HELD)
 
 def is_idle(node: NodeProcess) -> bool:
     """Tell whether the node is up, has no flow and waits for no acknowledgement."""
+    info = info_of(node)
+    return info is not None and info.flows_live == 0 and info.unacknowledged == 0
+
+
+def holds_a_flow(node: NodeProcess) -> bool:
+    """Tell whether a flow is held for the operator, where nobody is; the others would wait long."""
+    info = info_of(node)
+    return info is not None and info.flows_held > 0
+
+
+def info_of(node: NodeProcess) -> NodeInfo | None:
+    """Ask the node; None if it was just killed and is about to be started again."""
     try:
         node.wait_until_up()
-        info = node.rpc.info()
+        return node.rpc.info()
     except NodeUnreachable:
-        return False
+        return None
     except NodeProcessFailed:
         if node.exit_code == SIGKILLED:
-            return False  # It is about to be started again.
+            return None
         raise
-    return info.flows_live == 0 and info.unacknowledged == 0
