@@ -128,11 +128,13 @@ class NodeProcess:
             if time.monotonic() >= ends_at:
                 raise self._failed(f"is not up after {timeout_seconds} s")
             gevent.sleep(_POLL_SECONDS)
-        client = self.connect()
+        self._keep(self.connect())
+
+    def _keep(self, client: RpcClient) -> None:
         if self._rpc is None:
             self._rpc = client
         else:
-            client.close()  # Another greenlet has waited too.
+            client.close()  # Another greenlet has waited, too.
 
     @property
     def is_running(self) -> bool:
