@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 
 from runtime import (
+    AnonymousParty,
     FlowInfo,
     Party,
     PeerInfo,
@@ -28,6 +29,7 @@ from runtime import (
 )
 from runtime.errors import ConfigurationError, MisuseError, NodeStopped
 from runtime.host import Host
+from runtime.keys import PrivateKey
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 
 MONTH_SECONDS = 30 * 24 * 3600
@@ -92,6 +94,18 @@ def about(info: FlowInfo) -> list[str]:
 
 def about_peer(info: PeerInfo) -> list[str]:
     return [str(info.party), str(info.flow_version), info.app]
+
+
+@flow
+def greet_anonymously(peer: AnonymousParty) -> str:
+    session = initiate(peer)
+    session.send("hello")
+    return str(session.counterparty)
+
+
+@responder(greet_anonymously)
+def return_greeting(session: Session) -> None:
+    session.receive(str).unwrap(str)
 
 
 @flow
@@ -172,6 +186,22 @@ def test_a_flow_knows_itself_its_node_and_its_peer() -> None:
         "tests",
         str(bob.party),
     ]
+
+
+def test_a_session_can_be_opened_to_a_one_time_identity_that_is_known() -> None:
+    network = SimulatedNetwork()
+    alice = network.node("Alice", apps=[greet_anonymously])
+    bob = network.node("Bob", apps=[return_greeting])
+    known, unknown = (AnonymousParty(PrivateKey.generate().public) for _ in range(2))
+    alice.host.resolvers.append(lambda party: bob.party if party == known else None)
+
+    reached = alice.start_flow(greet_anonymously, known).result()
+    refused = alice.start_flow(greet_anonymously, unknown)
+    network.run()
+
+    assert reached == str(bob.party)
+    assert refused.status == "held"
+    assert unknown.key.fingerprint() in str(alice.running.manager.runs[refused.id].error)
 
 
 def test_an_app_has_services_and_is_told_of_start_and_stop() -> None:
