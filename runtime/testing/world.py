@@ -123,6 +123,7 @@ class Request:
         self.client_id = client_id
         self.expectation: Expectation = ended
         self.start_seconds = 0.0
+        self.predecessors: tuple[Request, ...] = ()
         self.outcome: Outcome | None = None
         self.flow_id: FlowId | None = None
         self._arguments = arguments
@@ -133,9 +134,19 @@ class Request:
         return self
 
     def after(self, seconds: float) -> "Request":
-        """Let the client come later."""
+        """Let the client come later, than the beginning or than what it `follows`."""
         self.start_seconds = seconds
         return self
+
+    def follows(self, *others: "Request") -> "Request":
+        """Let the client come once it has learned how ``others`` ended."""
+        self.predecessors = others
+        return self
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether all that it follows has ended."""
+        return all(other.outcome is not None for other in self.predecessors)
 
     def begin(self) -> FlowHandle[object]:
         """Ask the node, which must be up, for the flow: start it, or get it."""
@@ -222,7 +233,7 @@ class World:
 
     def _ask(self, request: Request) -> None:
         engine = request.node.engine
-        if engine is None or request.outcome is not None:
+        if engine is None or request.outcome is not None or not request.is_due:
             return
         handle = request.begin()
         engine.commits.after(lambda: self._accepted(request, handle.id))
@@ -240,6 +251,9 @@ class World:
         outcome = outcome_of(handle)
         self._recorder.note(f"{request} ended with {outcome}")
         request.outcome = outcome
+        for other in self.requests:
+            if request in other.predecessors:
+                self.after(other.start_seconds, partial(self._ask, other))
 
 
 def outcome_of(handle: FlowHandle[object]) -> Outcome:
