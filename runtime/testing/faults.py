@@ -30,7 +30,7 @@ class Fault(Enum):
     CRASH = "nodes crash at any time"
     STOP = "nodes are stopped in good order"
     LONG_OUTAGE = "nodes and links stay away for days"
-    CLOCK = "clocks jump forward"
+    CLOCK = "clocks jump"
     SKEW = "clocks differ"
     SLOW_DISK = "disks are slow"
     SHUFFLE = "callbacks run in any order"
@@ -155,11 +155,11 @@ class FaultPlan:
         return round(self.random.expovariate(1 / self._down_ms_mean))
 
     def jump_ms(self) -> int:
-        """Return how far a clock jumps.
+        """Return how far a clock jumps: forward mostly, as one does that was off for a while.
 
         Less than a session is remembered, or what was under way could come to life again.
         """
-        return self.random.choice((50, 5_000, 100_000, 1_000_000))
+        return self.random.choice((50, 5_000, 100_000, 1_000_000, -50, -5_000, -100_000))
 
     def skew_ms(self) -> int:
         """Return how much a new node's clock is ahead of the others."""

@@ -137,7 +137,7 @@ class Simulation:
             case Fault.CLOCK:
                 jump_ms = self.plan.jump_ms()
                 self.recorder.note(f"{node.name}: clock jumps by {jump_ms} ms")
-                node.set_clock_forward(jump_ms)
+                node.move_clock(jump_ms)
             case _:
                 self.stranger.strike()
 

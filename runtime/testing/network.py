@@ -167,7 +167,7 @@ class SimulatedNode:
         if self.engine is not None:
             self.engine.host.register(*apps)
 
-    def set_clock_forward(self, ahead_ms: int) -> None:
+    def move_clock(self, ahead_ms: int) -> None:
         """Make the node's clock jump, or be ahead of the others from the start."""
         self.clock.ahead_ms += ahead_ms
 

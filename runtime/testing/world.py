@@ -53,6 +53,11 @@ def ended(outcome: Outcome) -> bool:
     return True
 
 
+def succeeded(outcome: Outcome) -> bool:
+    """Expect a result, whichever."""
+    return outcome.error is None
+
+
 def returned(value: object) -> Expectation:
     """Expect this result."""
 
@@ -87,16 +92,25 @@ def either(*expectations: Expectation) -> Expectation:
 class OutsideWorld:
     """What steps do to the world outside; it remembers over crashes of the nodes.
 
-    A step of a scenario says ``service(OutsideWorld).did("pay order 17")``.
+    A step of a scenario says ``service(OutsideWorld).did("pay order 17")``. Nothing may leave a
+    flow before all that the flow did and consumed before is durable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, network: SimulatedNetwork, recorder: Recorder) -> None:
+        self._network = network
+        self._recorder = recorder
         self.step_ids: dict[str, list[str]] = defaultdict(list)
         self.questions: Counter[str] = Counter()
 
     def did(self, what: str) -> None:
         """Take an effect of the step that is running."""
-        self.step_ids[what].append(step_id())
+        done_by = step_id()
+        self.step_ids[what].append(done_by)
+        flow_id = FlowId(done_by.partition(":")[0])
+        for node in self._network.nodes.values():
+            run = None if node.engine is None else node.engine.manager.runs.get(flow_id)
+            if run is not None and run.batch_number > run.commits.durable:
+                self._recorder.problem(f"{what} is done before what it depends on is durable")
 
     def times(self, what: str) -> int:
         """Return how often ``what`` was done."""
@@ -173,7 +187,7 @@ class World:
         self.network = network
         self.random = Random(f"scenario {network.seed}")
         """For choices of the scenario."""
-        self.outside = OutsideWorld()
+        self.outside = OutsideWorld(network, recorder)
         self.requests: list[Request] = []
         self.checks: list[Callable[[], None]] = []
         self._plan = plan
@@ -197,7 +211,7 @@ class World:
                 install(host)
 
         node = self.network.node(organisation, apps=apps, install=install_all, notary=notary)
-        node.set_clock_forward(self._plan.skew_ms())
+        node.move_clock(self._plan.skew_ms())
         return node
 
     def request(

@@ -9,7 +9,7 @@ from ledger.stores.transactions import unnotarised_transactions
 from ledger.vault import Vault
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
-from runtime.testing.world import Outcome, Request, World, ended
+from runtime.testing.world import Request, World, ended, succeeded
 from samples import trade
 from samples.finance import cash_flows
 from samples.finance.cash import CashState
@@ -63,10 +63,6 @@ class Market:
         for node in (self.notary, self.bank, self.buyer, self.seller):
             assert not list(node.host.scan(LOCKS, b"", None)), f"locks are left at {node.name}"
             assert not list(unnotarised_transactions(node.host)), f"{node.name} waits for a notary"
-
-
-def succeeded(outcome: Outcome) -> bool:
-    return outcome.error is None
 
 
 def two_party_trade(world: World) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from runtime import FlowKilled, UnexpectedFlowEnd
+from runtime import FlowKilled, FlowTimeout, SessionClosed, SessionNotOpen, UnexpectedFlowEnd
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
-from runtime.testing.world import Request, World, either, ended, raised, returned
+from runtime.testing.world import Request, World, either, raised, returned
 from tests.simulation import flows
 
 
@@ -95,7 +95,7 @@ def killings(world: World) -> None:
         world.request(carol, flows.wait_a_little, bob.party, 5, 2.0),
     ]
     for request in wanted:
-        request.expect(either(raised(FlowKilled), ended))
+        request.expect(either(raised(FlowKilled), succeeded))
         world.after(world.random.random() * 10, request.kill)
 
 
@@ -170,7 +170,19 @@ def improvisation(world: World) -> None:
             world.random.randint(1, 15),
             world.random.randint(0, 2),
         )
-        request.after(world.random.random() * 3)
+        request.after(world.random.random() * 3).expect(
+            either(
+                succeeded,
+                raised(
+                    FlowKilled,
+                    FlowTimeout,
+                    SessionClosed,
+                    SessionNotOpen,
+                    UnexpectedFlowEnd,
+                    flows.Enough,
+                ),
+            )
+        )
         if world.random.random() < 0.2:
             world.after(world.random.random() * 10, request.kill)
 

@@ -162,7 +162,7 @@ def test_a_node_whose_clock_was_set_forward_wakes_its_sleepers_at_the_start() ->
     network.run_for(1)
 
     alice.stop()
-    alice.set_clock_forward(MONTH_SECONDS * 1000)
+    alice.move_clock(MONTH_SECONDS * 1000)
     alice.start()
     network.run_for(1)
 
