@@ -11,11 +11,14 @@ or without monkey patching. Its only threads are the store's writer and gevent's
 import importlib
 import logging
 import os
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Final, Self, TypeVar, cast
+
+from gevent.lock import RLock
 
 from runtime.client_config import load_users
 from runtime.config import NodeConfig
@@ -35,6 +38,7 @@ from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import FlowId, PeerName
 from runtime.node_operations import EngineOperations
+from runtime.operations import JOURNAL_LIMIT_MAX, FlowFilter, FlowRow, JournalRow
 from runtime.party import Party
 from runtime.ports import Signal
 
@@ -76,6 +80,7 @@ class Node:
         self._transport: ZmqTransport | None = None
         self._operations: EngineOperations | None = None
         self._stop_asked: Signal | None = None
+        self._is_stopping = RLock()
         self.rpc_address = ""
 
     # --- life ---------------------------------------------------------------------------------
@@ -166,14 +171,19 @@ class Node:
     def stop(self) -> None:
         """Stop in good order; flows go on at the next start. Idempotent; waits for the disk."""
         self._ask_to_stop()
-        if self._rpc is not None:
-            self._rpc.close()
-        if self._engine is not None:
-            self._engine.stop()
-        elif self._transport is not None:
-            self._transport.close()
-        if self._store is not None:
-            self._store.close()
+        # Whoever comes second returns when it is done, too.
+        with self._is_stopping, ExitStack() as closing:
+            closing.callback(self._forget_parts)
+            if self._store is not None:
+                closing.callback(self._store.close)
+            if self._engine is not None:
+                closing.callback(self._engine.stop)
+            elif self._transport is not None:
+                closing.callback(self._transport.close)
+            if self._rpc is not None:
+                closing.callback(self._rpc.close)
+
+    def _forget_parts(self) -> None:
         self._rpc = self._engine = self._store = self._transport = self._operations = None
 
     def wait_until_asked_to_stop(self) -> None:
@@ -264,6 +274,17 @@ class Node:
     def handle(self, flow_id: str) -> FlowHandle[object]:
         """Return a handle on a flow that runs, ended lately, or left a result."""
         return self._running().manager.handle(FlowId(flow_id))
+
+    def flows(self, wanted: FlowFilter | None = None) -> list[FlowRow]:
+        """List flows, newest first: those that run, and those that have ended lately."""
+        return self.operations.flows(wanted or FlowFilter())
+
+    def journal(self, flow_id: str) -> list[JournalRow]:
+        """Return every event of a flow that runs, in order."""
+        rows: list[JournalRow] = []
+        while page := self.operations.journal(FlowId(flow_id), len(rows), JOURNAL_LIMIT_MAX):
+            rows += page
+        return rows
 
     def forget(self, client_id: str, *, user: str = LOCAL_USER) -> bool:
         """Drop the result kept for a client id; False if there is none, or the flow still runs."""

@@ -96,7 +96,10 @@ class Engine:
             return
         self.manager.is_stopping = True
         for callback in self.host.stop_callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # an app's; the rest must be closed all the same
+                log.exception("a callback for the node's stop failed")
         self.is_stopped = True
         self.ready.clear()
         self._unwind_all()

@@ -44,6 +44,22 @@ def test_two_nodes_in_one_process_speak_to_each_other(
     assert ran == Ran(exit_code=0, lines=["hello Bob hello Alice"], errors="")
 
 
+def test_nodes_may_live_in_threads_of_their_own(network: CreatedNetwork, is_patched: bool) -> None:
+    directories = [node.directory for node in network.nodes]
+
+    ran = run_program("threads", *directories, is_patched=is_patched)
+
+    assert ran == Ran(exit_code=0, lines=["[0.2, 0.2, 5, 5]"], errors="")
+
+
+def test_a_node_stops_when_its_program_fails_or_is_interrupted(
+    network: CreatedNetwork, is_patched: bool
+) -> None:
+    ran = run_program("interrupted", network.nodes[0].directory, is_patched=is_patched)
+
+    assert ran == Ran(exit_code=0, lines=["failed", "interrupted", "stopped", "2"], errors="")
+
+
 def test_steps_that_block_hold_up_nobody_else(network: CreatedNetwork, is_patched: bool) -> None:
     ran = run_program("blocking", network.nodes[0].directory, is_patched=is_patched)
 

@@ -1,5 +1,7 @@
 """Stop a node while flows are suspended, in the middle of steps, and while new ones keep coming.
 
+Whoever waits for a flow, in a greenlet of the program, hears that the node has stopped.
+
 Started again with the same directory, it tells how many flows came back.
 """
 
@@ -8,6 +10,7 @@ import sys
 import gevent
 
 from runtime.errors import NodeStopped
+from runtime.handle import FlowHandle
 from runtime.node import Node
 from runtime.operations import FlowFilter
 from tests.e2e.flows import await_peer, nap_in_step, nap_in_thread, sleep_a_week, work
@@ -18,20 +21,33 @@ WEEK_SECONDS = 7 * 24 * 3600.0
 
 def main(directory: str) -> None:
     with Node(directory) as node:
-        came_back = node.operations.flows(FlowFilter(limit=1_000))
+        came_back = node.flows(FlowFilter(limit=1_000))
         print(f"{len(came_back)} came back")
         if came_back:
             return
         bob = node.party("Bob")
-        node.start_flows(sleep_a_week, [()] * FLOWS_OF_EACH)
-        node.start_flows(await_peer, [(bob,)] * FLOWS_OF_EACH)
-        node.start_flows(nap_in_step, [(WEEK_SECONDS,)] * FLOWS_OF_EACH)
-        node.start_flows(nap_in_thread, [(1.0,)] * FLOWS_OF_EACH)
-        node.start_flows(work, [(1_000_000,)] * FLOWS_OF_EACH)
+        handles: list[FlowHandle[object]] = [
+            *node.start_flows(sleep_a_week, [()] * FLOWS_OF_EACH),
+            *node.start_flows(await_peer, [(bob,)] * FLOWS_OF_EACH),
+            *node.start_flows(nap_in_step, [(WEEK_SECONDS,)] * FLOWS_OF_EACH),
+            *node.start_flows(nap_in_thread, [(1.0,)] * FLOWS_OF_EACH),
+            *node.start_flows(work, [(1_000_000,)] * FLOWS_OF_EACH),
+        ]
+        waiters = [gevent.spawn(wait_until_stopped, handle) for handle in handles]
         starters = [gevent.spawn(start_until_stopped, node) for _ in range(5)]
         gevent.sleep(0.2)
     gevent.joinall(starters, raise_error=True)
+    gevent.joinall(waiters, raise_error=True)
     print("left")
+
+
+def wait_until_stopped(handle: FlowHandle[object]) -> None:
+    """Wait for a flow that never ends."""
+    try:
+        handle.result()
+    except NodeStopped:
+        return
+    raise AssertionError
 
 
 def start_until_stopped(node: Node) -> None:
