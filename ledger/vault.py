@@ -8,6 +8,7 @@ they are durable.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,10 +54,15 @@ class Vault:
 
     def __init__(self, host: Host, index_path: Path | None) -> None:
         self._host = host
-        self._index = VaultIndex(host, index_path)
+        self._index_path = index_path
         self._heard: deque[tuple[Head, LogEntry]] = deque()
         self._trackers: list[Callable[[Head, LogEntry], None]] = []
         self._stop_listening: Callable[[], None] = lambda: None
+
+    @cached_property
+    def _index(self) -> VaultIndex:
+        """The index; opened when somebody asks for the first time, which on many nodes is never."""
+        return VaultIndex(self._host, self._index_path)
 
     def query(self, query: Query) -> Page[ContractState]:
         """Return what ``query`` finds."""
@@ -109,8 +115,9 @@ class Vault:
                 tell(reached, entry)
 
     def close(self) -> None:
-        """Let go of the index."""
-        self._index.close()
+        """Let go of the index, if it was opened."""
+        if "_index" in vars(self):
+            self._index.close()
 
     def _untrack(self, tell: Callable[[Head, LogEntry], None]) -> None:
         if tell in self._trackers:

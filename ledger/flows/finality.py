@@ -18,7 +18,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.errors import FinalityAborted, NotaryConflict, NotaryError, SessionMissing
+from ledger.errors import (
+    FinalityAborted,
+    NotaryConflict,
+    NotaryError,
+    SessionMissing,
+    TimeWindowInvalid,
+    TransactionInvalid,
+)
 from ledger.flows.keys import known_owners
 from ledger.flows.notarise import notarise
 from ledger.flows.resolve import send_transaction
@@ -41,6 +48,9 @@ from runtime.party import Party
 from runtime.session import Session
 
 log = logging.getLogger("sennit.flow")
+
+NOTARYS_KINDS: Final = {cls.__name__: cls for cls in (TimeWindowInvalid, TransactionInvalid)}
+"""Refusals that everybody who takes part is told by their class: some are worth another try."""
 
 PEER_ERRORS: Final = (FlowException, UnexpectedFlowEnd, SessionError)
 """How a session tells that its peer has ended, failed or talks nonsense."""
@@ -68,12 +78,16 @@ class NotarySignature(FinalityNews):
 
 @message(name="ledger.Refusal")
 class Refusal(FinalityNews):
-    """It will not become final: forget it. ``is_notarys``: the notary has said so."""
+    """It will not become final: forget it. ``is_notarys``: the notary has said so.
+
+    ``kind`` is the name of the class in `NOTARYS_KINDS` that the notary's refusal is of, if it is.
+    """
 
     tx_id: SecureHash
     reason: str
     is_notarys: bool
     conflict: Conflict | None = None
+    kind: str = ""
 
 
 def finalise(
@@ -145,9 +159,19 @@ def _notarised(signed: SignedTransaction, sessions: Sequence[Session]) -> Signed
         return signed.with_signatures(notarise(signed))
     except NotaryError as error:
         forget_unnotarised(signed.id)
-        conflict = error.conflict if isinstance(error, NotaryConflict) else None
-        _tell(sessions, Refusal(signed.id, str(error), is_notarys=True, conflict=conflict))
+        _tell(sessions, _refusal(signed.id, error))
         raise
+
+
+def _refusal(tx_id: SecureHash, error: NotaryError) -> Refusal:
+    name = type(error).__name__
+    return Refusal(
+        tx_id,
+        str(error),
+        is_notarys=True,
+        conflict=error.conflict if isinstance(error, NotaryConflict) else None,
+        kind=name if name in NOTARYS_KINDS else "",
+    )
 
 
 def _tell(sessions: Sequence[Session], news: FinalityNews) -> None:

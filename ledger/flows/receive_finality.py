@@ -15,6 +15,7 @@ from ledger.errors import (
     TransactionUnknown,
 )
 from ledger.flows.finality import (
+    NOTARYS_KINDS,
     PEER_ERRORS,
     FinalityNews,
     Held,
@@ -107,7 +108,9 @@ def _conclude(
 def _error_of(refusal: Refusal) -> LedgerError:
     if refusal.conflict is not None:
         return NotaryConflict(refusal.conflict)
-    return NotaryError(refusal.reason) if refusal.is_notarys else FinalityAborted(refusal.reason)
+    if not refusal.is_notarys:
+        return FinalityAborted(refusal.reason)
+    return NOTARYS_KINDS.get(refusal.kind, NotaryError)(refusal.reason)
 
 
 # --- recovery ---------------------------------------------------------------------------------

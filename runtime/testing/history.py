@@ -63,6 +63,8 @@ class Simulation:
                 self.recorder.problem(problem)
         except Exception as error:  # whatever it is, the command that repeats it must be told
             self.recorder.problem("".join(traceback.format_exception(error)))
+        finally:
+            self.world.close()
         return self.recorder.problems
 
     @property
@@ -88,6 +90,7 @@ class Simulation:
         self.network.links.mend_all()
         for node in self.network.nodes.values():
             self._start(node)
+        self.world.mended()
 
     def _run_until_idle(self) -> None:
         for _ in range(CALLBACKS_MAX):
@@ -105,11 +108,6 @@ class Simulation:
             self._start(node)
         self._run_until_idle()
         yield from self._check_state()
-        for check in self.world.checks:
-            try:
-                check()
-            except AssertionError as error:
-                yield f"{check.__qualname__}: {error}"
         self._late = checks.LateMessages(self.network, self.recorder)
         yield from self._late.check()
         yield from checks.results_forgotten(self.world)
@@ -120,6 +118,11 @@ class Simulation:
         yield from checks.requests_ended(self.world)
         self._run_until_idle()
         yield from checks.nothing_left(self.network)
+        for check in self.world.checks:
+            try:
+                check()
+            except AssertionError as error:
+                yield f"{getattr(check, '__qualname__', check)}: {error}"
 
     # --- faults -----------------------------------------------------------------------------------
 

@@ -4,15 +4,16 @@ It also checks on the way what can't be seen at the end any more: that nothing i
 that no message leaves its node before it is durable, and that a message never changes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import msgspec
 
 from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Open, Refuse, number_of
-from runtime.core.events import JOURNAL, AnyEvent, decode
+from runtime.core.events import JOURNAL, AnyEvent, Ended, Started, decode
 from runtime.engine.outbox import OUTBOX, Row
+from runtime.error_codec import decode_error
 from runtime.ids import SessionId
 from runtime.ports import Batch, Clock
 from runtime.testing.memory_transport import Link
@@ -41,6 +42,13 @@ class Recorder:
     def digest(self) -> str:
         """A fingerprint of all that has happened so far, in its order."""
         return self._digest.hexdigest()
+
+    def failures(self) -> Iterator[tuple[str, str, Exception]]:
+        """Yield the node, the flow and the error of each flow that failed, responders too."""
+        for (node, _), events in self.journals.items():
+            first, last = events[0], events[max(events)]
+            if isinstance(first, Started) and isinstance(last, Ended) and last.failed:
+                yield node, first.flow, decode_error(last.outcome)
 
     def note(self, what: str) -> None:
         """Write down that something has happened."""

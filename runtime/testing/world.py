@@ -6,6 +6,7 @@ until it knows how the flow ended. So a flow may start late, but it happens once
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -46,6 +47,10 @@ class Outcome:
 
 
 Expectation = Callable[[Outcome], bool]
+
+
+def ignore(outcome: Outcome) -> None:
+    """Do nothing about it."""
 
 
 def ended(outcome: Outcome) -> bool:
@@ -140,6 +145,7 @@ class Request:
         self.predecessors: tuple[Request, ...] = ()
         self.outcome: Outcome | None = None
         self.flow_id: FlowId | None = None
+        self.follow_up: Callable[[Outcome], None] = ignore
         self._arguments = arguments
 
     def expect(self, expectation: Expectation) -> "Request":
@@ -161,6 +167,11 @@ class Request:
     def is_due(self) -> bool:
         """Tell whether all that it follows has ended."""
         return all(other.outcome is not None for other in self.predecessors)
+
+    def then(self, follow_up: Callable[[Outcome], None]) -> "Request":
+        """Say what the client does, once, when it has learned how the flow ended."""
+        self.follow_up = follow_up
+        return self
 
     def begin(self) -> FlowHandle[object]:
         """Ask the node, which must be up, for the flow: start it, or get it."""
@@ -190,8 +201,11 @@ class World:
         self.outside = OutsideWorld(network, recorder)
         self.requests: list[Request] = []
         self.checks: list[Callable[[], None]] = []
+        self.recorder = recorder
+        self.is_mended = False
+        self._resources = ExitStack()
+        self._has_begun = False
         self._plan = plan
-        self._recorder = recorder
 
     # --- for scenarios ------------------------------------------------------------------------
 
@@ -217,11 +231,16 @@ class World:
     def request(
         self, node: SimulatedNode, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> Request:
-        """Let a client of ``node`` want a flow. It asks for it once the history has begun."""
+        """Let a client of ``node`` want a flow. It asks for it once the history has begun.
+
+        A client may want more later on, for example in what it does `Request.then`.
+        """
         bound = flow.arguments.bind(args, kwargs)
         client_id = f"{flow.__name__} {len(self.requests)}"  # type: ignore[attr-defined]
         request = Request(node, flow, bound, client_id)
         self.requests.append(request)
+        if self._has_begun:
+            self.after(0, partial(self._ask, request))
         return request
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
@@ -229,15 +248,35 @@ class World:
         self.network.loop.call_at(self.network.clock.now_ms() + round(seconds * 1000), action)
 
     def check(self, check: Callable[[], None]) -> None:
-        """Call ``check`` when all is over and all nodes are up; it raises AssertionError."""
+        """Call ``check`` when all is over and all nodes are up; it raises AssertionError.
+
+        It is called twice: at first, and once more after all nodes have crashed and restarted.
+        """
         self.checks.append(check)
+
+    def enter(self, resource: AbstractContextManager[R]) -> R:
+        """Enter a context, of a temporary directory for example, and leave it after the history."""
+        return self._resources.enter_context(resource)
 
     # --- for the simulation -------------------------------------------------------------------
 
     def begin(self) -> None:
         """Let the clients come."""
+        self._has_begun = True
         for request in self.requests:
             self.after(request.start_seconds, partial(self._ask, request))
+
+    def mended(self) -> None:
+        """Learn that nothing goes wrong any more: clocks are right again, all nodes are up."""
+        self.is_mended = True
+        nodes = self.network.nodes.values()
+        ahead_ms = max((node.clock.ahead_ms for node in nodes), default=0)
+        for node in nodes:
+            node.set_clock_forward(ahead_ms - node.clock.ahead_ms)
+
+    def close(self) -> None:
+        """Leave what was entered."""
+        self._resources.close()
 
     def restarted(self, node: SimulatedNode) -> None:
         """Let the clients of a node that has come back ask again."""
@@ -255,16 +294,19 @@ class World:
 
     def _accepted(self, request: Request, flow_id: FlowId) -> None:
         if request.flow_id is None:
-            self._recorder.note(f"{request} is flow {flow_id}")
+            self.recorder.note(f"{request} is flow {flow_id}")
             request.flow_id = flow_id
         elif request.flow_id != flow_id:
-            self._recorder.problem(f"{request} was flow {request.flow_id} and now is {flow_id}")
+            self.recorder.problem(f"{request} was flow {request.flow_id} and now is {flow_id}")
 
     def _learned(self, request: Request, handle: FlowHandle[object]) -> None:
         self._accepted(request, handle.id)
+        if request.outcome is not None:
+            return
         outcome = outcome_of(handle)
-        self._recorder.note(f"{request} ended with {outcome}")
+        self.recorder.note(f"{request} ended with {outcome}")
         request.outcome = outcome
+        request.follow_up(outcome)
         for other in self.requests:
             if request in other.predecessors:
                 self.after(other.start_seconds, partial(self._ask, other))

@@ -129,6 +129,8 @@ def test_a_missed_window_is_told_to_all_and_forgotten_by_all() -> None:
     assert not waiting(net.alice)
     assert not waiting(net.bob)
     assert states(net.alice) == states(net.bob) == []
+    # Bob is told by the class too: a missed window is worth another try, other refusals are not.
+    assert isinstance(errors_of(net.bob)[-1], TimeWindowInvalid)
 
 
 def test_every_participant_needs_a_session_before_anything_is_recorded() -> None:

@@ -1,0 +1,100 @@
+"""Flows of those who cheat, or only want a long history; they lock nothing of what they spend."""
+
+from collections.abc import Iterable
+
+from ledger.amounts import Amount
+from ledger.builder import TransactionBuilder
+from ledger.flows.finality import finalise
+from ledger.flows.identities import receive_identities
+from ledger.flows.keys import fresh_salt, sign_transaction_with
+from ledger.flows.receive_finality import receive_finality
+from ledger.flows.resolve import send_states
+from ledger.flows.sign_transaction import sign_transaction
+from ledger.hashing import SecureHash
+from ledger.ledger_transaction import LedgerTransaction
+from ledger.states import ContractState, StateAndRef, StateRef
+from ledger.transactions import SignedTransaction
+from ledger.vault import find_states
+from runtime import FlowException, Party, Session, flow, initiate, me, responder
+from runtime.keys import PublicKey
+from samples.finance.cash import CashState, generate_spend
+from samples.finance.commercial_paper import CommercialPaper, generate_move
+from samples.trade.flows import buy
+from samples.trade.terms import TradeInfo
+
+
+class NotOwned(FlowException):
+    """A state is not in the vault, or not any more."""
+
+
+@flow(name="rogue.owns")
+def owns(ref: StateRef) -> None:
+    """Find out whether a state is here to be spent; raises `NotOwned` if not."""
+    if all(state.ref != ref for state in find_states(ContractState)):
+        raise NotOwned(f"{me()} does not own {ref}")
+
+
+@flow(name="rogue.sell")
+def sell_without_lock(
+    buyer: Party, price: Amount, asset: StateRef, anonymous: bool = False
+) -> SecureHash:
+    """Sell a paper, whoever else it is being sold to."""
+    session = initiate(buyer)
+    send_states(session, [_paper(asset)])
+    session.send(TradeInfo(price, me(), anonymous))
+    receive_identities(session)
+    signed = sign_transaction(session, _whatever)
+    return receive_finality(session, expected=signed.id).id
+
+
+@responder(sell_without_lock, progress=buy.labels)
+def buy_in_good_faith(session: Session) -> SecureHash:
+    """Buy as from an honest seller."""
+    bought = buy.function(session)
+    assert isinstance(bought, SecureHash)
+    return bought
+
+
+@flow(name="rogue.pay")
+def pay_without_lock(
+    amount: Amount, payee: Party, notary: Party, anonymous: bool = False
+) -> SignedTransaction:
+    """Pay with the first coins that suffice, whoever else is paid with them."""
+    coins = find_states(CashState)
+    builder = TransactionBuilder(notary)
+    keys = generate_spend(builder, coins, amount, to=payee, change_to=me())
+    return finalise(_signed(builder, keys), [initiate(payee)])
+
+
+@responder(pay_without_lock)
+def take_in_good_faith(session: Session) -> None:
+    """Take a payment."""
+    receive_finality(session)
+
+
+@flow(name="rogue.churn")
+def churn(asset: StateRef, times: int) -> StateRef:
+    """Hand a paper from us to us, again and again; return what it is then."""
+    paper = _paper(asset)
+    for _ in range(times):
+        builder = TransactionBuilder()
+        generate_move(builder, paper, to=me())
+        signed = finalise(_signed(builder, builder.signers), [])
+        moved = signed.transaction.output_ref(0)
+        paper = StateAndRef(moved.state, moved.ref)
+    return paper.ref
+
+
+def _paper(ref: StateRef) -> StateAndRef[CommercialPaper]:
+    for paper in find_states(CommercialPaper):
+        if paper.ref == ref:
+            return paper
+    raise NotOwned(f"{me()} does not own {ref}")
+
+
+def _signed(builder: TransactionBuilder, keys: Iterable[PublicKey]) -> SignedTransaction:
+    return sign_transaction_with(SignedTransaction(builder.to_wire(fresh_salt()).encoded), keys)
+
+
+def _whatever(proposal: LedgerTransaction) -> None:
+    """Check nothing."""
