@@ -5,7 +5,7 @@ from typing import Final
 from runtime import FlowKilled, FlowTimeout, SessionClosed, SessionNotOpen, UnexpectedFlowEnd
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
-from runtime.testing.world import Request, World, either, raised, returned
+from runtime.testing.world import Request, World, either, raised, returned, succeeded
 from tests.simulation import flows
 
 
