@@ -202,6 +202,10 @@ class SignedTransaction:
         if len(self.signatures) > SIGNATURES_MAX:
             raise ValueError(f"a transaction has {SIGNATURES_MAX} signatures at most")
 
+    def __str__(self) -> str:
+        signatures = len(self.signatures)
+        return f"transaction {self.id}, {signatures} signature{'' if signatures == 1 else 's'}"
+
     @property
     def transaction(self) -> WireTransaction:
         """Return what is signed."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 
+import msgspec
+
 from runtime.codec import pack
 from runtime.config import NodeConfig
 from runtime.engine.engine import Engine
@@ -346,7 +348,7 @@ def _fits(row: FlowRow, wanted: FlowFilter) -> bool:
 
 
 def _result(value: object) -> FlowResult:
-    text = repr(value)
+    text = _readable(value)
     if len(text) > RESULT_CHARACTERS_MAX:
         text = f"{text[:RESULT_CHARACTERS_MAX]}..."
     try:
@@ -354,6 +356,14 @@ def _result(value: object) -> FlowResult:
     except SennitError:
         packed = pack(text)
     return FlowResult(value=packed, text=text)
+
+
+def _readable(value: object) -> str:
+    """Return the text that a message class has for people, if it has one, and else the repr."""
+    cls = type(value)
+    if isinstance(value, msgspec.Struct) and cls.__str__ is not msgspec.Struct.__str__:
+        return str(value)
+    return repr(value)
 
 
 def _checked(flow_id: FlowId) -> FlowId:

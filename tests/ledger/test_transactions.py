@@ -193,6 +193,7 @@ def test_a_transaction_that_all_have_signed_verifies() -> None:
     signed.verify_signatures()
 
     assert signed.is_notarised
+    assert str(signed) == f"transaction {signed.id}, 3 signatures"
 
 
 def test_a_signature_of_something_else_is_refused_even_if_not_required() -> None:

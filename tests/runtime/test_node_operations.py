@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import FlowException, FlowFailed, FlowKilled, StoreTxn, atomic, flow, sleep
+from runtime import FlowException, FlowFailed, FlowKilled, StoreTxn, atomic, flow, message, sleep
 from runtime.config import NodeConfig
 from runtime.errors import UnknownFlow
 from runtime.flow import Flow
@@ -43,7 +43,20 @@ def nothing(txn: StoreTxn) -> None:
     """Wait for a commit."""
 
 
-APPS = (add, refuse, stumble, linger)
+@message
+class Price:
+    cents: int
+
+    def __str__(self) -> str:
+        return f"{self.cents / 100:.2f}"
+
+
+@flow(name="ops.price")
+def price_of(cents: int) -> Price:
+    return Price(cents)
+
+
+APPS = (price_of, add, refuse, stumble, linger)
 
 
 @pytest.fixture
@@ -111,6 +124,12 @@ def test_a_result_kept_over_a_restart_is_listed_shown_and_watched(node: Simulate
     assert detail.result.text == "5"
     assert watch.detail() == detail
     watch.close()
+
+
+def test_a_result_reads_as_its_class_wants_it_to(node: SimulatedNode) -> None:
+    flow_id = start(node, price_of, 950, client_id="price")
+
+    assert operations(node).result(flow_id, 0).text == "9.50"
 
 
 def test_a_failure_kept_over_a_restart_has_its_error_and_its_id(node: SimulatedNode) -> None:
