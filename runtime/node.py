@@ -22,6 +22,7 @@ from gevent.lock import RLock
 
 from runtime.client_config import load_users
 from runtime.config import NodeConfig
+from runtime.driver import driver_or_none
 from runtime.edge.directory import NetworkDirectory
 from runtime.edge.gevent_loop import GeventLoop
 from runtime.edge.keystore import KeyStore, read_password
@@ -32,7 +33,7 @@ from runtime.edge.rpc_server import RpcServer
 from runtime.edge.system_clock import SystemClock, SystemEntropy
 from runtime.edge.zmq_transport import ZmqTransport
 from runtime.engine.engine import Engine
-from runtime.errors import ConfigurationError, NodeStopped
+from runtime.errors import ConfigurationError, InFlow, NodeStopped
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -169,7 +170,12 @@ class Node:
                 install(host)
 
     def stop(self) -> None:
-        """Stop in good order; flows go on at the next start. Idempotent; waits for the disk."""
+        """Stop in good order; flows go on at the next start. Idempotent; waits for the disk.
+
+        A flow can't wait for its own end: there, and in a signal handler, use `ask_to_stop`.
+        """
+        if driver_or_none() is not None:
+            raise InFlow("stop() would wait for this very flow to be taken down; use ask_to_stop()")
         self._ask_to_stop()
         # Whoever comes second returns when it is done, too.
         with self._is_stopping, ExitStack() as closing:

@@ -8,10 +8,10 @@ from pathlib import Path
 import gevent
 import pytest
 
-from runtime import flow
+from runtime import flow, step
 from runtime.atomic import StoreTxn, atomic
 from runtime.config import NodeConfig
-from runtime.errors import ConfigurationError, NodeStopped, UnknownFlow, UnknownParty
+from runtime.errors import ConfigurationError, InFlow, NodeStopped, UnknownFlow, UnknownParty
 from runtime.host import Host
 from runtime.network_bootstrap import CreatedNetwork, create_network
 from runtime.node import Node
@@ -190,6 +190,28 @@ def test_two_that_stop_a_node_both_return_when_it_is_down(other: Node) -> None:
 
     with other:
         assert all(greenlet.ready() for greenlet in stopping)
+
+
+NODES: list[Node] = []
+
+
+@step
+def stop_its_node() -> None:
+    NODES[-1].stop()
+
+
+@flow
+def stop_from_inside() -> None:
+    stop_its_node()
+
+
+def test_a_flow_can_not_stop_its_own_node(node: Node) -> None:
+    NODES.append(node)
+
+    with pytest.raises(InFlow, match=r"ask_to_stop\(\)"):
+        node.start_flow(stop_from_inside).result(SECONDS)
+
+    assert node.start_flow(flows.add, 1, 2).result(SECONDS) == 3
 
 
 def refuse_to_close() -> None:
