@@ -272,7 +272,7 @@ class World:
         nodes = self.network.nodes.values()
         ahead_ms = max((node.clock.ahead_ms for node in nodes), default=0)
         for node in nodes:
-            node.set_clock_forward(ahead_ms - node.clock.ahead_ms)
+            node.move_clock(ahead_ms - node.clock.ahead_ms)
 
     def close(self) -> None:
         """Leave what was entered."""
