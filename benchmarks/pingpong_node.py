@@ -18,7 +18,7 @@ from gevent.socket import wait_read
 from benchmarks import flows
 from benchmarks.profiler import Profiler
 from benchmarks.report import percentile_ms
-from runtime.node import Node
+from runtime.node import Node, tune_process
 
 Answer = dict[str, Any]
 
@@ -95,6 +95,7 @@ def serve(driver: Driver) -> None:
 @click.option("--fsync/--no-fsync", default=True)
 def main(directory: Path, fsync: bool) -> None:
     """Run the node of DIRECTORY until standard input is closed."""
+    tune_process()
     apps = (flows.ping, flows.pong, flows.ping_then_wait, flows.pong_once)
     with Node(directory, apps=apps, sync=fsync) as node:
         print(json.dumps({"name": node.me.name}), flush=True)

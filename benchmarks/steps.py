@@ -20,7 +20,7 @@ from benchmarks.options import Options, middle, shared
 from benchmarks.profiler import MICRO, Profiler, show_profile
 from benchmarks.report import Result, Settings, percentile_ms, show
 from runtime import Flow
-from runtime.node import Node
+from runtime.node import Node, tune_process
 
 FLOWS: Final = (1, 100, 1_000, 10_000)
 STEPS: Final = 10
@@ -59,6 +59,7 @@ class Limit:
 
 def measure(count: int, steps: int, options: Options) -> list[Result]:
     """Measure ``count`` flows at once; return the figure, and the second limit beside the first."""
+    tune_process()
     with (
         network(options.folder, nodes=1) as (place,),
         Node(

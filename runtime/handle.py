@@ -22,19 +22,32 @@ class FlowEnd(Protocol):
 class FlowHandle(Generic[R_co]):
     """One flow of this node. Also good for one that ended before a restart, by its client id."""
 
+    __slots__ = (
+        "_cut_off",
+        "_end",
+        "_new_signal",
+        "_signal",
+        "_status",
+        "_watchers",
+        "id",
+        "name",
+        "progress",
+    )
+
     def __init__(
         self,
         *,
         flow_id: FlowId,
         name: str,
         progress: ProgressTree,
-        signal: Signal,
+        signal: Callable[[], Signal],
         status: Callable[[], str],
     ) -> None:
         self.id = flow_id
         self.name = name
         self.progress = progress
-        self._signal = signal
+        self._new_signal = signal
+        self._signal: Signal | None = None
         self._status = status
         self._end: FlowEnd | None = None
         self._cut_off: Exception | None = None
@@ -60,6 +73,8 @@ class FlowHandle(Generic[R_co]):
         if self._end is None and self._cut_off is None:
             if driver_or_none() is not None:
                 raise InFlow("result() would block a flow; call the other flow as a sub-flow")
+            if self._signal is None:
+                self._signal = self._new_signal()
             if not self._signal.wait(timeout):
                 raise TimeoutError(f"flow {self.id} ({self.name}) is {self.status}: no result yet")
         if self._end is None:
@@ -80,7 +95,8 @@ class FlowHandle(Generic[R_co]):
         text = self._status()
         # The flow's own method would keep the flow alive with us.
         self._status = lambda: text
-        self._signal.set()
+        if self._signal is not None:
+            self._signal.set()
         watchers, self._watchers = self._watchers, []
         for callback in watchers:
             callback()
@@ -89,7 +105,8 @@ class FlowHandle(Generic[R_co]):
         """Let the engine say that it has stopped, so that nobody waits in vain."""
         if self._end is None:
             self._cut_off = error
-            self._signal.set()
+            if self._signal is not None:
+                self._signal.set()
 
     def __repr__(self) -> str:
         return f"<flow {self.id} {self.name}: {self.status}>"

@@ -44,7 +44,7 @@ class Arguments:
         signature = inspect.signature(function)
         self.parameters: tuple[Parameter, ...] = tuple(signature.parameters.values())[skip:]
         self._signature = signature.replace(parameters=self.parameters)
-        self._is_plain = all(parameter.kind in _POSITIONAL for parameter in self.parameters)
+        self.is_plain = all(parameter.kind in _POSITIONAL for parameter in self.parameters)
         self._count = len(self.parameters)
         self._codecs: _Codecs | None = None
 
@@ -64,7 +64,7 @@ class Arguments:
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, ...]:
         """Return one value for each parameter, defaults included; raises TypeError."""
-        if self._is_plain and not kwargs and len(args) == self._count:
+        if self.is_plain and not kwargs and len(args) == self._count:
             return args
         try:
             bound = self._signature.bind(*args, **kwargs)
@@ -75,7 +75,7 @@ class Arguments:
 
     def call(self, values: Sequence[object], *first: object) -> Any:
         """Call the function with values from `bind` or `decode`, after ``first``."""
-        if self._is_plain:
+        if self.is_plain:
             return self._function(*first, *values)
         args: list[object] = list(first)
         kwargs: dict[str, object] = {}

@@ -75,6 +75,7 @@ class StepFunction(Generic[P, R_co]):
         self.in_thread = in_thread
         self.is_loose = is_loose
         self.arguments = Arguments(function)
+        self.is_plain = self.arguments.is_plain
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as a step of the calling flow; outside of a flow, just run."""

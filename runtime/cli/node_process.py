@@ -15,7 +15,7 @@ import gevent
 
 from runtime.cli.logs import log_to_stderr
 from runtime.config import NodeConfig
-from runtime.node import Node
+from runtime.node import Node, tune_process
 from runtime.operations import NodeOperations
 
 STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -47,7 +47,9 @@ def run_node(directory: Path, *, log_level: str | None) -> None:
     log_to_stderr(log_level or config.log_level)
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
     sys.path.insert(0, os.getcwd())
-    supervise(Node(config))
+    node = Node(config)
+    tune_process()
+    supervise(node)
 
 
 def supervise(node: RunningNode) -> None:

@@ -131,6 +131,8 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
 
 def number_of(envelope: Accept | Content) -> int:
     """Return the envelope's number in its direction of the session."""
+    if type(envelope) is Data:
+        return envelope.number
     match envelope:
         case Data() | Error() | End():
             return envelope.number
@@ -139,6 +141,16 @@ def number_of(envelope: Accept | Content) -> int:
 
 
 def _check(envelope: AnyEnvelope) -> None:
+    # The two that come by the thousand, first; the same bounds as below.
+    if type(envelope) is Data:
+        if len(envelope.to) == SESSION_ID_BYTES and 0 <= envelope.number <= NUMBER_MAX:
+            return
+    elif (
+        type(envelope) is Ack
+        and len(envelope.to) == SESSION_ID_BYTES
+        and 0 <= envelope.up_to <= NUMBER_MAX
+    ):
+        return
     number = 0
     match envelope:
         case Open():

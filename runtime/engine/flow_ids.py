@@ -15,7 +15,8 @@ def new_key(now_ms: int, chance: bytes) -> bytes:
 
 def flow_id_at(key: bytes) -> FlowId:
     """Return the text form of an id's bytes."""
-    return FlowId(str(UUID(bytes=key)))
+    digits = key.hex()
+    return FlowId(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
 
 
 def key_of(flow_id: str) -> bytes:

@@ -65,6 +65,49 @@ class Unwinding:
 class FlowRun:
     """See the module."""
 
+    # Slots, because there are thousands of us, with more attributes than CPython shares keys for.
+    __slots__ = (
+        "__weakref__",
+        "ahead_until",
+        "batch_number",
+        "commits",
+        "deadlines",
+        "definition",
+        "derived",
+        "ended_ms",
+        "error",
+        "error_id",
+        "flow_id",
+        "frame",
+        "greenlet",
+        "handle",
+        "hold_reason",
+        "host",
+        "hub",
+        "info",
+        "is_critical",
+        "is_partly_read",
+        "is_ready",
+        "kept_values",
+        "key",
+        "machine",
+        "manager",
+        "now",
+        "retried_at_index",
+        "retries",
+        "session_next",
+        "sessions",
+        "set_aside",
+        "step_place",
+        "step_scope",
+        "timer",
+        "tree",
+        "value",
+        "views",
+        "wait",
+        "watchers",
+    )
+
     def __init__(
         self,
         manager: "FlowManager",
@@ -90,7 +133,7 @@ class FlowRun:
             flow_id=flow_id,
             name=started.flow,
             progress=self.tree,
-            signal=manager.loop.signal(),
+            signal=manager.loop.signal,
             status=self.status_text,
         )
         self.batch_number = 0

@@ -255,7 +255,7 @@ class FlowManager:
             flow_id=flow_id,
             name=result.flow,
             progress=ProgressTree((), name=result.flow),
-            signal=self.loop.signal(),
+            signal=self.loop.signal,
             status=lambda: "failed" if result.failed else "completed",
         )
         decode_result = None

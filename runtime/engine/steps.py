@@ -196,6 +196,8 @@ def _wait_for_attempt(run: "FlowRun", step: StepFunction[..., object], retry_at:
 
 def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]) -> object:
     if not step.in_thread:
+        if step.is_plain:
+            return _scoped(run, step.function, *arguments)
         return _scoped(run, step.arguments.call, arguments)
     context = contextvars.copy_context()
     step_id = run.step_id()
