@@ -15,4 +15,4 @@ ErrorId = NewType("ErrorId", str)
 """16 hexadecimal digits that stand in the logs of every node that an error reached."""
 
 UserName = NewType("UserName", str)
-"""Who asked over RPC or in process; client ids are scoped to it."""
+"""Who asked over RPC or in process; a client id is denied to all but the user who took it."""

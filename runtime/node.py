@@ -53,7 +53,7 @@ GC_THRESHOLDS: Final = (5_000, 10, 50)
 SWITCH_SECONDS: Final = 0.001
 
 LOCAL_USER: Final = "local"
-"""Who starts the flows of the embedding program; client ids are scoped to the user."""
+"""Who starts the flows of the embedding program; a client id is denied to all but its user."""
 
 
 class Node:

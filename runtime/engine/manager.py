@@ -28,15 +28,17 @@ from runtime.engine.results import (
     CLIENT_IDS,
     HELD,
     RESULTS,
+    Client,
     Outcome,
     Result,
+    client_decoder,
     client_key,
     encode_row,
     result_decoder,
 )
 from runtime.engine.store_txn import OpenTxn
 from runtime.error_codec import encode_error
-from runtime.errors import InFlow, NodeStopped, UnknownFlow
+from runtime.errors import InFlow, NodeStopped, PermissionDenied, UnknownFlow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -104,7 +106,7 @@ class FlowManager:
         if self.is_draining:
             raise NodeStopped(f"this node is draining; {flow.name} was not started")
         if client_id is not None:
-            known = self._of_client_id(client_key(user, client_id))
+            known = self._of_client_id(user, client_id)
             if known is not None:
                 if is_awaited:
                     self.wait_durable()
@@ -124,7 +126,8 @@ class FlowManager:
         )
         run = self._create(started, flow, None)
         if client_id is not None:
-            self.commits.put(CLIENT_IDS, client_key(user, client_id), run.key)
+            row = encode_row(Client(run.key, user))
+            self.commits.put(CLIENT_IDS, client_key(client_id), row)
         if is_awaited:
             self.wait_durable()
         return run.handle
@@ -238,9 +241,21 @@ class FlowManager:
                 )
             )
 
-    def _of_client_id(self, key: bytes) -> FlowHandle[object] | None:
-        flow_key = self.commits.get(CLIENT_IDS, key)
-        return None if flow_key is None else self.handle(flow_id_at(flow_key))
+    def _of_client_id(self, user: str, client_id: str) -> FlowHandle[object] | None:
+        client = self._client(user, client_id)
+        return None if client is None else self.handle(flow_id_at(client.flow))
+
+    def _client(self, user: str, client_id: str) -> Client | None:
+        """Return whose flow a client id stands for; raises `PermissionDenied` if another's."""
+        row = self.commits.get(CLIENT_IDS, client_key(client_id))
+        if row is None:
+            return None
+        client = client_decoder.decode(row)
+        if client.user != user:
+            raise PermissionDenied(
+                f"client id {client_id!r} belongs to another user; choose one of your own"
+            )
+        return client
 
     def handle(self, flow_id: FlowId) -> FlowHandle[object]:
         """Return a handle on a flow that runs, has ended lately, or left a result."""
@@ -265,14 +280,16 @@ class FlowManager:
         return handle
 
     def forget(self, user: str, client_id: str) -> bool:
-        """Drop the result kept for a client id; False if there is none or the flow still runs."""
-        key = client_key(user, client_id)
-        flow_key = self.commits.get(CLIENT_IDS, key)
-        if flow_key is None or flow_id_at(flow_key) in self.runs:
+        """Drop the result kept for a client id; False if there is none or the flow still runs.
+
+        Raises `PermissionDenied` if the id is another user's.
+        """
+        client = self._client(user, client_id)
+        if client is None or flow_id_at(client.flow) in self.runs:
             return False
-        self.commits.delete(CLIENT_IDS, key)
-        self.commits.delete(RESULTS, flow_key)
-        self.ended.pop(flow_id_at(flow_key), None)
+        self.commits.delete(CLIENT_IDS, client_key(client_id))
+        self.commits.delete(RESULTS, client.flow)
+        self.ended.pop(flow_id_at(client.flow), None)
         self.commits.wake()
         return True
 

@@ -1,9 +1,9 @@
 """What is kept of flows beside their journals: results, holds, client ids.
 
-space client_ids   key: user | 0x00 | client id    value: flow id (16 bytes)
-                   if that is too long for a key: 0xff | its BLAKE2b-256
-space results      key: flow id (16 bytes)         value: msgpack array, see `Result`
-space held         key: flow id (16 bytes)         value: msgpack array, see `Held`
+    space client_ids   key: client id (UTF-8)          value: msgpack array, see `Client`
+                       if that is too long for a key: 0xff | its BLAKE2b-256
+    space results      key: flow id (16 bytes)         value: msgpack array, see `Result`
+    space held         key: flow id (16 bytes)         value: msgpack array, see `Held`
 """
 
 from collections.abc import Callable
@@ -52,14 +52,24 @@ result_decoder: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder
 held_decoder: Final[msgspec.msgpack.Decoder[Held]] = msgspec.msgpack.Decoder(Held)
 
 
-def client_key(user: str, client_id: str) -> bytes:
+class Client(msgspec.Struct, array_like=True, frozen=True):
+    """Whose a client id is, and which flow it stands for."""
+
+    flow: bytes
+    user: str
+
+
+client_decoder: Final[msgspec.msgpack.Decoder[Client]] = msgspec.msgpack.Decoder(Client)
+
+
+def client_key(client_id: str) -> bytes:
     """Return the row key of a client id; raises `ClientIdInvalid` for one that can't be used."""
     if not client_id or len(client_id) > CLIENT_ID_CHARACTERS_MAX:
         raise ClientIdInvalid(
             f"a client id has 1 to {CLIENT_ID_CHARACTERS_MAX} characters, this one {len(client_id)}"
         )
     try:
-        key = f"{user}\0{client_id}".encode()
+        key = client_id.encode()
     except UnicodeEncodeError as error:
         raise ClientIdInvalid(f"a client id is text that can be encoded: {error}") from error
     if len(key) <= KEY_BYTES_MAX:

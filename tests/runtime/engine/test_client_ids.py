@@ -3,7 +3,7 @@
 import pytest
 
 from runtime import FlowException, UnserialisableMessage, flow, sleep
-from runtime.errors import ClientIdInvalid
+from runtime.errors import ClientIdInvalid, PermissionDenied
 from runtime.handle import FlowHandle
 from runtime.limits import CLIENT_ID_CHARACTERS_MAX
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
@@ -90,13 +90,23 @@ def test_get_or_create_is_atomic_for_callers_in_the_same_turn() -> None:
     assert alice.running.manager.counts["started"] == 1
 
 
-def test_ids_are_scoped_to_the_user(network: SimulatedNetwork) -> None:
+@pytest.mark.parametrize("restarts", [True, False])
+def test_another_user_is_denied_the_id_for_start_and_for_forget(
+    network: SimulatedNetwork, restarts: bool
+) -> None:
     alice = network.node("Alice", apps=[double])
-
     annas = start(alice, 5, "order-17", user="anna")
-    bertas = start(alice, 6, "order-17", user="berta")
+    annas.result()
+    if restarts:
+        alice.restart()
 
-    assert (annas.result(), bertas.result()) == (10, 12)
+    with pytest.raises(PermissionDenied, match="another user"):
+        start(alice, 6, "order-17", user="berta")
+    with pytest.raises(PermissionDenied):
+        alice.running.manager.forget("berta", "order-17")
+
+    assert alice.running.manager.forget("anna", "order-17")
+    assert start(alice, 6, "order-17", user="berta").result() == 12
 
 
 @pytest.mark.parametrize("restarts", [True, False])
