@@ -4,6 +4,8 @@
                        if that is too long for a key: 0xff | its BLAKE2b-256
     space results      key: flow id (16 bytes)         value: msgpack array, see `Result`
     space held         key: flow id (16 bytes)         value: msgpack array, see `Held`
+
+A client id and a result go when they are forgotten, a hold when the flow is retried or ends.
 """
 
 from collections.abc import Callable
