@@ -203,7 +203,9 @@ class RpcServer:
         if self._is_closed:
             return
         self._is_closed = True
-        gevent.killall([*self._greenlets, *self._waiting])
+        # First those that take requests, lest they take more while the others are ended.
+        gevent.killall(self._greenlets)
+        self._waiting.kill()
         for client in list(self._watches.by_client):
             self._watches.forget_client(client)
         self._socket.close()

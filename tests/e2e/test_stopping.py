@@ -3,12 +3,15 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import gevent
 import pytest
 
+from runtime.errors import NodeStopped
 from runtime.operations import Arguments, FlowFilter
+from runtime.rpc_messages import NodeUnreachable
 from runtime.testing.driver import NetworkDriver, NodeProcess
 from tests.e2e.networks import EMBEDDED
 
@@ -86,16 +89,16 @@ def test_a_node_that_is_stopped_while_users_start_flows_tells_them_and_loses_non
     alice.start()
     started: set[str] = set()
 
-    def start_until_it_stops(number: int) -> None:
-        with alice.connect() as rpc:
-            while alice.is_running:
+    def start_until_it_stops() -> None:
+        with alice.connect() as rpc, suppress(NodeUnreachable, NodeStopped):
+            while True:
                 started.add(rpc.start_flow("tests.e2e.flows.sleep_a_week"))
 
-    users = [gevent.spawn(start_until_it_stops, number) for number in range(4)]
+    users = [gevent.spawn(start_until_it_stops) for _ in range(4)]
     alice.wait_until(lambda: len(started) > 20, "started flows", 20.0)
     alice.ask_to_stop()
     code = alice.wait_for_exit(STOP_SECONDS_MAX)
-    gevent.joinall(users)
+    gevent.joinall(users, raise_error=True)
     found = complaints(alice)
     alice.start()
 
