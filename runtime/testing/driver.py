@@ -330,8 +330,8 @@ class NetworkDriver:
         raise ConfigurationError(str(self.directory), f"has no node {name!r}", f"It has: {known}")
 
     def start(self, *names: str) -> None:
-        """Start the nodes of these names, or all, at the same time, and wait until they are up."""
-        nodes = self._chosen(names)
+        """Start, of these nodes or of all, those that are down, and wait until they are up."""
+        nodes = [node for node in self._chosen(names) if not node.is_running]
         for node in nodes:
             node.launch()
         for node in nodes:

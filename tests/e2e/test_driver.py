@@ -43,6 +43,16 @@ def test_nodes_run_as_processes_and_answer(network: NetworkDriver) -> None:
     assert len({alice.pid, bob.pid, os.getpid()}) == 3
 
 
+def test_only_nodes_that_are_down_are_started(network: NetworkDriver) -> None:
+    network.start("alice")
+    process = network.node("alice").pid
+
+    network.start()
+
+    assert network.node("alice").pid == process
+    assert network.node("bob").is_running
+
+
 def test_a_killed_node_starts_again_with_its_data(network: NetworkDriver) -> None:
     alice = network.node("alice")
     alice.start()

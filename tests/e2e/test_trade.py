@@ -10,18 +10,19 @@ from runtime.testing.driver import NetworkDriver
 from tests.e2e.crash_matrix import MOMENTS, Case, CrashMatrix, Moment
 from tests.e2e.trade import SPEC, issue, scenario
 
-VICTIMS: Final = ("buyer", "seller", "notary")
+# Messages take turns, so that however fast the disk is, a run has at least so many commits.
+COMMITS_MIN: Final = {"buyer": 9, "seller": 8, "notary": 2}
 
 SAMPLE: Final = (
     Case("seller", "before", 1),
     Case("seller", "after", 1),
     Case("seller", "after", 5),
-    Case("seller", "before", 9),
+    Case("seller", "before", 8),
     Case("buyer", "before", 1),
     Case("buyer", "after", 1),
     Case("buyer", "before", 6),
+    Case("buyer", "after", 8),
     Case("buyer", "after", 9),
-    Case("buyer", "after", 13),
     Case("notary", "before", 1),
     Case("notary", "after", 1),
     Case("notary", "after", 2),
@@ -55,11 +56,11 @@ def test_the_trade_survives_a_kill(prepared: tuple[NetworkDriver, Path], case: C
 
 @pytest.mark.crash
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("victim", COMMITS_MIN)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_the_trade_survives_a_kill_at_each_commit(
     matrix: CrashMatrix, victim: str, moment: Moment
 ) -> None:
     kills = matrix.run_all(victim, moment)
 
-    assert kills > 0
+    assert kills >= COMMITS_MIN[victim]
