@@ -180,7 +180,7 @@ def _pack(error: BaseException, left_out: frozenset[str], error_id: str) -> Pack
         if packed is not None and len(packed.body) <= budget:
             attributes[name] = packed
             budget -= len(packed.body)
-    return PackedError(_class_name(type(error)), _message_of(error), args, attributes, error_id)
+    return PackedError(_class_name(type(error)), message_of(error), args, attributes, error_id)
 
 
 def _pack_args(error: BaseException) -> list[Packed] | None:
@@ -200,7 +200,8 @@ def _pack_or_none(value: object) -> Packed | None:
         return None
 
 
-def _message_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return the text of any exception, even of one whose ``__str__`` fails; bounded."""
     try:
         text = str(error)
     # A __str__ that fails must not hide the error that it belongs to.

@@ -1,4 +1,6 @@
-"""The id of an error: one for all logs and peers that it reaches, however it travels inside a flow.
+"""The id of an error, one for all logs and peers that it reaches, and its words.
+
+However the error travels inside a flow, the id travels along.
 
 It hangs on the exception itself, under a private name, so that neither the codec nor a peer sees it
 as a part of the error.
@@ -7,10 +9,16 @@ as a part of the error.
 from typing import Final
 
 from runtime.core.triage import causes
+from runtime.error_codec import message_of
 from runtime.errors import FlowException, UnexpectedFlowEnd
 from runtime.ids import ErrorId
 
 _NAME: Final = "_sennit_error_id"
+
+
+def words_of(error: BaseException) -> str:
+    """Return class and text of an error, for logs and people."""
+    return f"{type(error).__name__}: {message_of(error)}"
 
 
 def known_id(error: BaseException) -> ErrorId | None:

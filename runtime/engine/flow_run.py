@@ -24,6 +24,7 @@ from runtime.core.session_machine import SessionMachine
 from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
+from runtime.engine.error_ids import words_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Frame
 from runtime.engine.verdict import verdict
@@ -216,7 +217,8 @@ class FlowRun:
         if getcurrent() is not self.greenlet:
             # Taken down from outside; whatever the code made of that has no effect.
             return
-        error = verdict(self.machine, self.set_aside, error)
+        assert self.definition is not None
+        error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
         if error is None:
             self.manager.completed(self, outcome, value)
         else:
@@ -328,7 +330,7 @@ class FlowRun:
     def await_retry(self, time_ms: int, error: BaseException, due: Callable[[], None]) -> None:
         """Call ``due`` at ``time_ms`` to run again; called as the greenlet's last act."""
         self.machine.move(Input.RETRIED)
-        self.wait = Wait(on=f"retry after {error}", since=self.now(), until=time_ms)
+        self.wait = Wait(on=f"retry after {words_of(error)}", since=self.now(), until=time_ms)
         self.timer = self.manager.loop.call_at(time_ms, due)
 
     def let_go(self) -> None:

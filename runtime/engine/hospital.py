@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.triage import Fail, Hold, RetryAfter, triage
-from runtime.engine.error_ids import known_id, remember_id
+from runtime.engine.error_ids import known_id, remember_id, words_of
 from runtime.engine.recovery import reread
 from runtime.engine.results import HELD, Held, encode_row
 from runtime.errors import (
@@ -77,15 +77,14 @@ class Hospital:
         run.error, run.error_id = error, error_id
         remember_id(error, error_id)
         log.error(
-            "flow failed, error id %s: %s: %s",
+            "flow failed, error id %s: %s",
             error_id,
-            type(error).__name__,
-            error,
+            words_of(error),
             exc_info=None if isinstance(error, FlowException | FlowKilled) else error,
             extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
         )
         error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
-        run.tree.fail(f"{type(error).__name__}: {error}")
+        run.tree.fail(words_of(error))
         self.manager.end_failed(run, error, error_id)
 
     def hold(self, run: "FlowRun", error: BaseException, reason: str) -> None:
@@ -94,16 +93,15 @@ class Hospital:
         error_id = self.error_id_of(error)
         run.error, run.error_id, run.hold_reason = error, error_id, reason
         log.error(
-            "flow held (%s), error id %s: %s: %s",
+            "flow held (%s), error id %s: %s",
             reason,
             error_id,
-            type(error).__name__,
-            error,
+            words_of(error),
             extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
         )
         held = Held(
             reason,
-            f"{type(error).__name__}: {error}",
+            words_of(error),
             error_id,
             self.manager.clock.now_ms(),
             isinstance(error, Diverged | UndecodableEvent | UnknownFlow),
@@ -119,11 +117,10 @@ class Hospital:
         error_id = self.error_id_of(error)
         remember_id(error, error_id)
         log.warning(
-            "sub-flow %s failed, error id %s: %s: %s",
+            "sub-flow %s failed, error id %s: %s",
             flow.name,
             error_id,
-            type(error).__name__,
-            error,
+            words_of(error),
             extra={"flow_id": run.flow_id, "flow": flow.name, "error_id": error_id},
         )
         return error_id
@@ -191,10 +188,9 @@ class Hospital:
     def _retry_after(self, run: "FlowRun", error: BaseException, delay_ms: int) -> None:
         run.retries += 1
         log.warning(
-            "flow will be retried in %d ms: %s: %s",
+            "flow will be retried in %d ms: %s",
             delay_ms,
-            type(error).__name__,
-            error,
+            words_of(error),
             extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
         )
         run.await_retry(self.manager.clock.now_ms() + delay_ms, error, lambda: self._due(run))

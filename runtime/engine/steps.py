@@ -11,6 +11,7 @@ from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
 from runtime.core.triage import is_for_hospital
 from runtime.driver import Driver
+from runtime.engine.error_ids import words_of
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import wait_until
 from runtime.error_codec import decode_error, encode_error
@@ -170,7 +171,7 @@ def _attempt_failed(
         _raise_outcome(run, step.name, mark, error)
     now = run.now()
     retry_at = now + step.retry.delay_ms(attempt, run.manager.chance())
-    text = f"{type(error).__name__}: {error}"[:1000]
+    text = words_of(error)[:1000]
     log.warning(
         "step failed, will be tried again",
         extra={"flow_id": run.flow_id, "step": step.name, "attempt": attempt, "error": text},

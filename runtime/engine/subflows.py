@@ -6,7 +6,7 @@ from runtime.codec import fingerprint
 from runtime.core.events import Entered, Left
 from runtime.core.triage import is_for_hospital
 from runtime.engine import conversing
-from runtime.engine.error_ids import remember_id
+from runtime.engine.error_ids import remember_id, words_of
 from runtime.errors import FlowUnwound
 from runtime.flow import Flow, Responder
 from runtime.progress_tree import ProgressTree
@@ -53,7 +53,7 @@ def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object
             # The sub-flow is not over: its peers hear nothing, and it goes on from here.
             run.put_aside(error)
         _leave(run, frame, flow, error)
-        tree.fail(str(error))
+        tree.fail(words_of(error))
         run.frame = caller
         raise
     _leave(run, frame, flow, None)
