@@ -197,6 +197,7 @@ class Simulation:
     def landed(self, node: SimulatedNode, batch: Batch) -> None:
         """See `runtime.testing.network.Disk`."""
         self.recorder.landed(node, batch)
+        self.world.landed()
 
     def _commit(self, node: SimulatedNode, store: MemoryStore) -> None:
         if node.store is not store or not store.waiting:

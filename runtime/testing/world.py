@@ -205,6 +205,8 @@ class World:
         self.is_mended = False
         self._resources = ExitStack()
         self._has_begun = False
+        self._commits = 0
+        self._at_commits: list[tuple[int, Callable[[], None]]] = []
         self._plan = plan
 
     # --- for scenarios ------------------------------------------------------------------------
@@ -247,6 +249,13 @@ class World:
         """Do something at a time, whatever is up or down then."""
         self.network.loop.call_at(self.network.clock.now_ms() + round(seconds * 1000), action)
 
+    def after_commits(self, count: int, action: Callable[[], None]) -> None:
+        """Do something when the nodes have made ``count`` more commits, all of them together.
+
+        It is how to meet a flow in the middle: on a fast network, no time passes there.
+        """
+        self._at_commits.append((self._commits + count, action))
+
     def check(self, check: Callable[[], None]) -> None:
         """Call ``check`` when all is over and all nodes are up; it raises AssertionError.
 
@@ -273,6 +282,13 @@ class World:
         ahead_ms = max((node.clock.ahead_ms for node in nodes), default=0)
         for node in nodes:
             node.move_clock(ahead_ms - node.clock.ahead_ms)
+
+    def landed(self) -> None:
+        """Learn that a commit of a node is durable."""
+        self._commits += 1
+        for at, action in self._at_commits:
+            if at == self._commits:
+                self.network.loop.call_soon(action)
 
     def close(self) -> None:
         """Leave what was entered."""

@@ -18,14 +18,17 @@ from typing import Final, TypeVar
 
 from ledger.amounts import Amount
 from ledger.errors import InsufficientBalance, TimeWindowInvalid
+from ledger.flows.receive_finality import recover
 from ledger.hashing import SecureHash
 from ledger.states import ContractState, StateRef
-from ledger.stores.transactions import verified_transaction
+from ledger.stores.transactions import unnotarised_transactions, verified_transaction
 from ledger.stores.vault import CONSUMED, all_rows
 from ledger.transactions import SignedTransaction
-from runtime.errors import FlowException
+from runtime.core.flow_machine import Status
+from runtime.errors import FlowException, FlowKilled, UnexpectedFlowEnd
 from runtime.flow import Flow
 from runtime.host import Host
+from runtime.ids import FlowId
 from runtime.testing.network import SimulatedNode
 from runtime.testing.world import Outcome, World
 from samples import trade
@@ -34,9 +37,10 @@ from samples.finance.cash_flows import issue_cash, pay_cash
 from samples.finance.commercial_paper import CommercialPaper
 from samples.finance.paper_flows import issue_paper
 from samples.trade.flows import sell
+from tests.ledger.flows import deals
 from tests.simulation import rogues
 from tests.simulation.ledger_checks import check_ledgers
-from tests.simulation.rogues import NotOwned, owns
+from tests.simulation.rogues import NotOwned, knows
 
 MATURITY: Final = datetime(2027, 6, 1, tzinfo=UTC)
 PROSPECTUS: Final = b"what the paper promises"
@@ -46,6 +50,9 @@ DELAY_SECONDS_FIRST: Final = 2.0
 DELAY_SECONDS_MAX: Final = 60.0
 
 Errors = tuple[type[Exception], ...]
+
+KILLED: Final = (FlowKilled, UnexpectedFlowEnd)
+"""How a flow may end when it, or one that it talks to, is killed."""
 
 LATE: Final[Errors] = (TimeWindowInvalid,)
 """Faults may last longer than a transaction's time window: then it is done anew."""
@@ -116,12 +123,14 @@ class Floor:
         self.issued = 0
         self.papers: list[StateRef] = []
         self.errors: Errors = (FlowException,)
+        self.flows_are_killed = False
+        self._is_tidy = False
         self._directory = _directory(world)
         role = notary or world.random.choice(("validating", "non-validating"))
         self.notary = self.trader("Notary", role)
         self.bank = self.trader("Bank of Breakfast")
         world.check(self._everybody_is_content)
-        world.check(lambda: check_ledgers(self.nodes))
+        world.check(lambda: check_ledgers(self.nodes, may_be_half_resolved=self.flows_are_killed))
         world.check(self._nothing_is_made_or_lost)
         world.check(self._all_errors_are_answers)
 
@@ -138,7 +147,7 @@ class Floor:
                 host.data_directory.mkdir(exist_ok=True)
             trade.install(host)
 
-        return self.world.node(name, apps=(trade, rogues), install=install, notary=notary_role)
+        return self.world.node(name, apps=(trade, rogues, deals), install=install, notary=notary_role)
 
     def client(self, script: Script[None], after: float = 0.0) -> Client:
         """Let a client come who follows ``script``."""
@@ -149,9 +158,9 @@ class Floor:
 
     # --- what clients want ------------------------------------------------------------------------
 
-    def arrived(self, owner: SimulatedNode, ref: StateRef) -> Script[None]:
+    def arrived(self, owner: SimulatedNode, tx_id: SecureHash) -> Script[None]:
         """Wait until ``owner`` knows: whoever issues something knows it earlier."""
-        yield Wish(owner, owns, (ref,), (NotOwned,))
+        yield Wish(owner, knows, (tx_id,), (NotOwned,))
 
     def issue_cash(self, owner: SimulatedNode, quantity: int) -> Script[SignedTransaction]:
         """Have the bank issue cash."""
@@ -159,7 +168,7 @@ class Floor:
         outcome = yield Wish(self.bank, issue_cash, (amount, owner.party, self.notary.party))
         assert isinstance(outcome.value, SignedTransaction)
         self.issued += quantity
-        yield from self.arrived(owner, StateRef(outcome.value.id, 0))
+        yield from self.arrived(owner, outcome.value.id)
         return outcome.value
 
     def issue_paper(self, owner: SimulatedNode) -> Script[StateRef]:
@@ -173,7 +182,7 @@ class Floor:
         assert isinstance(outcome.value, SignedTransaction)
         paper = StateRef(outcome.value.id, 0)
         self.papers.append(paper)
-        yield from self.arrived(owner, paper)
+        yield from self.arrived(owner, outcome.value.id)
         return paper
 
     def sell(
@@ -217,6 +226,31 @@ class Floor:
             self.world.check(lambda: _holds_all(tx_id, (payer, payee)))
         return outcome
 
+    # --- operators --------------------------------------------------------------------------------
+
+    def kill_somebody(self) -> None:
+        """Have the operator of some node kill some flow there, a notary's among them."""
+        self.errors = (FlowException, *KILLED)
+        self.flows_are_killed = True
+        node = self.world.random.choice(self.nodes)
+        if node.is_up and node.running.manager.runs and not self._is_tidy:
+            flow_id = self.world.random.choice(list(node.running.manager.runs))
+            self.world.recorder.note(f"the operator of {node.name} kills {flow_id}")
+            node.running.manager.kill(flow_id)
+
+    def tidy_up(self) -> None:
+        """Have the operators see after what is held, or waits for a notary, until nothing does."""
+        if self.world.is_mended and not any(_living(node) for node in self.nodes):
+            for node in self.nodes:
+                for flow_id in list(node.running.manager.runs):
+                    node.running.manager.kill(flow_id)
+                for tx_id in waiting_for_notary(node):
+                    self.world.request(node, recover, tx_id)
+            self._is_tidy = not any(waiting_for_notary(node) for node in self.nodes)
+            if self._is_tidy:
+                return
+        self.world.after(60, self.tidy_up)
+
     # --- what must hold -------------------------------------------------------------------------
 
     def _everybody_is_content(self) -> None:
@@ -235,6 +269,10 @@ class Floor:
             assert isinstance(error, self.errors), f"{flow} of {node} ended with {error!r}"
 
 
+def waiting_for_notary(node: SimulatedNode) -> list[SecureHash]:
+    return [tx_id for tx_id, _ in unnotarised_transactions(node.host)]
+
+
 def cash_of(node: SimulatedNode) -> int:
     return sum(state.amount.quantity for state in _owned(node) if isinstance(state, CashState))
 
@@ -246,6 +284,11 @@ def papers_of(node: SimulatedNode) -> int:
 def _owned(node: SimulatedNode) -> list[ContractState]:
     rows = (row for _, row in all_rows(node.host))
     return [row.state.data for row in rows if row.is_owned and row.status != CONSUMED]
+
+
+def _living(node: SimulatedNode) -> list[FlowId]:
+    runs = node.running.manager.runs
+    return [flow_id for flow_id, run in runs.items() if run.machine.status is not Status.HELD]
 
 
 def _holds_all(tx_id: SecureHash, nodes: tuple[SimulatedNode, ...]) -> None:

@@ -10,9 +10,10 @@ from ledger.flows.keys import fresh_salt, sign_transaction_with
 from ledger.flows.receive_finality import receive_finality
 from ledger.flows.resolve import send_states
 from ledger.flows.sign_transaction import sign_transaction
+from ledger.flows.storing import verified_or_none
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import LedgerTransaction
-from ledger.states import ContractState, StateAndRef, StateRef
+from ledger.states import StateAndRef, StateRef
 from ledger.transactions import SignedTransaction
 from ledger.vault import find_states
 from runtime import FlowException, Party, Session, flow, initiate, me, responder
@@ -24,14 +25,14 @@ from samples.trade.terms import TradeInfo
 
 
 class NotOwned(FlowException):
-    """A state is not in the vault, or not any more."""
+    """A transaction has not arrived; a state is not in the vault, or not any more."""
 
 
-@flow(name="rogue.owns")
-def owns(ref: StateRef) -> None:
-    """Find out whether a state is here to be spent; raises `NotOwned` if not."""
-    if all(state.ref != ref for state in find_states(ContractState)):
-        raise NotOwned(f"{me()} does not own {ref}")
+@flow(name="rogue.knows")
+def knows(tx_id: SecureHash) -> None:
+    """Find out whether a transaction has arrived; raises `NotOwned` if not."""
+    if verified_or_none(tx_id) is None:
+        raise NotOwned(f"{me()} does not have {tx_id}")
 
 
 @flow(name="rogue.sell")

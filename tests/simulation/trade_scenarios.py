@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from ledger.errors import NotaryConflict, StatesNotAvailable
+from ledger.errors import LedgerError, NotaryConflict, StatesNotAvailable
+from ledger.transactions import SignedTransaction
 from runtime.testing.simulation import Scenario
 from runtime.testing.world import World
 from samples.trade.terms import NotTheSellers
-from tests.simulation.floor import SHORT, Client, Floor, Script, Wish, cash_of, papers_of
+from tests.ledger.flows.deals import agree
+from tests.simulation.floor import KILLED, SHORT, Client, Floor, Script, Wish, cash_of, papers_of
 from tests.simulation.rogues import (
     NotOwned,
     churn,
@@ -219,6 +221,76 @@ def same_cash(world: World) -> None:
     world.check(check)
 
 
+def killed_trade(world: World) -> None:
+    """Operators kill flows of a trade; others recover what has become of it."""
+    floor = Floor(world)
+    buyer, seller = floor.trader("Buyer"), floor.trader("Seller")
+    sales: list[Client] = []
+
+    def script() -> Script[None]:
+        yield from floor.issue_cash(buyer, 100)
+        paper = yield from floor.issue_paper(seller)
+        sale = floor.sell(seller, buyer, 95, paper, accepted=(*KILLED, LedgerError))
+        sales.append(floor.client(_only(sale)))
+        _kill_and_tidy(floor)
+
+    def check() -> None:
+        cash, papers = (cash_of(buyer), cash_of(seller)), (papers_of(buyer), papers_of(seller))
+        assert (cash, papers) in (((5, 95), (1, 0)), ((100, 0), (0, 1)))
+        if sales[0].answers[-1].error is None:
+            assert papers == (1, 0)
+
+    floor.client(script())
+    world.check(check)
+
+
+def killed_payment(world: World) -> None:
+    """Operators kill flows of a payment; others recover what has become of it."""
+    floor = Floor(world)
+    payer, payee = floor.trader("Payer"), floor.trader("Payee")
+
+    def script() -> Script[None]:
+        yield from floor.issue_cash(payer, 100)
+        floor.client(_only(floor.pay(payer, payee, 60, accepted=(*KILLED, LedgerError))))
+        _kill_and_tidy(floor)
+
+    def check() -> None:
+        assert (cash_of(payer), cash_of(payee)) in ((40, 60), (100, 0))
+
+    floor.client(script())
+    world.check(check)
+
+
+def killed_deal(world: World) -> None:
+    """Operators kill flows of deals between three, one after the other; others recover them."""
+    floor = Floor(world)
+    alice, *others = (floor.trader(name) for name in ("Alice", "Bob", "Carol"))
+    parties = [other.party for other in others]
+
+    def script() -> Script[None]:
+        outcome = yield Wish(alice, agree, (parties, "first", floor.notary.party))
+        assert isinstance(outcome.value, SignedTransaction)
+        first = outcome.value.transaction.output_ref(0)
+        for other in others:
+            yield from floor.arrived(other, outcome.value.id)
+        deal = (parties, "second", floor.notary.party, first)
+        floor.client(_only(_wished(Wish(alice, agree, deal, accepted=(*KILLED, LedgerError)))))
+        _kill_and_tidy(floor)
+
+    floor.client(script())
+
+
+def _kill_and_tidy(floor: Floor) -> None:
+    random = floor.world.random
+    for _ in range(random.randint(1, 3)):
+        floor.world.after_commits(random.randint(1, 60), floor.kill_somebody)
+    floor.tidy_up()
+
+
+def _wished(wish: Wish) -> Script[object]:
+    return (yield wish)
+
+
 def _only(wanted: Script[object]) -> Script[None]:
     yield from wanted
 
@@ -232,4 +304,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     double_sale_by_mistake,
     double_payment,
     same_cash,
+    killed_trade,
+    killed_payment,
+    killed_deal,
 )
