@@ -20,6 +20,7 @@ LedgerError (FlowException)
 │   └── TransactionUnknown   AttachmentUnknown   NotOffered   HistoryTooLarge
 ├── ProposalRejected               a signer won't sign
 ├── FinalityAborted                a participant did not hold a transaction, so all forget it
+├── FinalityUndecided              whether a transaction becomes final is not known yet
 ├── SessionMissing                 a participant or signer is unknown, or has no session
 ├── StatesNotAvailable             locked by another flow, or consumed
 │   └── InsufficientBalance
@@ -155,6 +156,10 @@ class ProposalRejected(LedgerError):
 
 class FinalityAborted(LedgerError):
     """Somebody did not hold a transaction in phase one; the notary was not asked, all forget it."""
+
+
+class FinalityUndecided(LedgerError):
+    """Nobody who can be asked knows yet whether a transaction becomes final: ask again later."""
 
 
 class SessionMissing(LedgerError):

@@ -8,6 +8,7 @@ from typing import Final
 from ledger.flows import notarise, notary_service, receive_finality
 from ledger.flows.keys import load_keys, owner_of_anonymous
 from ledger.flows.notary_service import NON_VALIDATING, VALIDATING, Notary
+from ledger.stores.transactions import forget_collected_by
 from ledger.vault import Vault, release_at_end
 from runtime.errors import ConfigurationError
 from runtime.host import Host
@@ -32,6 +33,7 @@ def install(host: Host) -> None:
     host.resolvers.append(resolve)
     host.on_start(lambda: load_keys(host))
     host.on_flow_end(release_at_end)
+    host.on_flow_end(forget_collected_by)
 
 
 def _is_installed(host: Host) -> bool:

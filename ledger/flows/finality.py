@@ -9,9 +9,9 @@
     NotarySignature             ─────>     record
 
 If a participant does not hold it or the notary refuses, it is `Refusal` instead, and everybody
-forgets the transaction. Without anything to notarise there is one phase: record, and send. From
-before the notary is asked, the flow is never failed away: an operator decides, or the node
-restarts and it goes on.
+forgets the transaction; so does the initiator if its flow ends in any other way before all hold
+it. Without anything to notarise there is one phase: record, and send. From before the notary is
+asked, the flow is never failed away: an operator decides, or the node restarts and it goes on.
 """
 
 import logging
@@ -31,8 +31,9 @@ from ledger.flows.notarise import notarise
 from ledger.flows.resolve import send_transaction
 from ledger.flows.storing import (
     forget_unnotarised,
+    note_held_by_all,
+    record_own_unnotarised,
     record_transaction,
-    record_unnotarised,
     verify_transaction,
 )
 from ledger.hashing import SecureHash
@@ -121,7 +122,7 @@ def finalise(
 
 
 def _hold_everywhere(signed: SignedTransaction, sessions: Sequence[Session]) -> None:
-    record_unnotarised(signed, me())
+    record_own_unnotarised(signed)
     holding: list[Session] = []
     try:
         for session in sessions:
@@ -131,6 +132,7 @@ def _hold_everywhere(signed: SignedTransaction, sessions: Sequence[Session]) -> 
         forget_unnotarised(signed.id)
         _tell(holding, Refusal(signed.id, str(error), is_notarys=False))
         raise
+    note_held_by_all(signed.id)
 
 
 def _send_to_all(signed: SignedTransaction, sessions: Sequence[Session]) -> list[Session]:

@@ -41,11 +41,15 @@ REQUEST_PREFIX: Final = b"sennit notarisation request\0"
 
 @message(name="ledger.NotarisationRequest")
 class NotarisationRequest:
-    """What a non-validating notary needs, and the client's signature that it has asked for it."""
+    """What a non-validating notary needs, and the client's signature that it has asked for it.
+
+    ``only_if_granted``: answer with what was granted before, but grant nothing.
+    """
 
     filtered: FilteredTransaction
     client: Party
     signature: bytes
+    only_if_granted: bool = False
 
 
 @message(name="ledger.NotaryAnswer")
@@ -77,6 +81,11 @@ class WindowRefusal(NotaryAnswer):
     """It is not the time that the transaction's window demands."""
 
     window: OutsideWindow
+
+
+@message(name="ledger.NotGranted")
+class NotGranted(NotaryAnswer):
+    """Nobody has had it granted so far."""
 
 
 @message(name="ledger.InvalidRefusal")
@@ -111,11 +120,13 @@ def claim_of(filtered: FilteredTransaction) -> UniquenessClaim:
 
 
 @flow(name="ledger.notarise", progress=("Requesting the notary's signature",))
-def notarise(signed: SignedTransaction) -> TransactionSignature:
+def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> TransactionSignature:
     """Return the notary's signature; all others are there already.
 
     Waits as long as the notary is away or busy. Raises a `NotaryError` if it refuses: then it has
-    consumed nothing for this transaction, and never will, unless it is asked again.
+    consumed nothing for this transaction, and never will, unless it is asked again. With
+    ``only_if_granted`` it is asked only for what it has granted already, to somebody else perhaps,
+    and `NotaryError` says that it has not.
     """
     notary = signed.transaction.notary
     if notary is None:
@@ -123,7 +134,7 @@ def notarise(signed: SignedTransaction) -> TransactionSignature:
     signed.verify_signatures_except({notary.key})
     filtered = for_notary(signed.transaction)
     content = request_content(signed.id, claim_of(filtered))
-    request = NotarisationRequest(filtered, me(), sign_content(content))
+    request = NotarisationRequest(filtered, me(), sign_content(content), only_if_granted)
     progress("Requesting the notary's signature")
     delay_seconds = RETRY_MS_FIRST / 1000
     while True:
@@ -161,6 +172,8 @@ def _ask(
             )
         case InvalidRefusal(reason):
             raise TransactionInvalid(reason)
+        case NotGranted():
+            raise NotaryError("the notary has not granted it")
         case RequestRefusal(reason):
             raise RequestSignatureInvalid(reason)
         case BusyRefusal(wait_seconds):

@@ -15,6 +15,7 @@ from ledger.flows.notarise import (
     NotarisationRequest,
     Notarised,
     NotaryAnswer,
+    NotGranted,
     RequestRefusal,
     WholeWanted,
     WindowRefusal,
@@ -26,7 +27,7 @@ from ledger.flows.resolve import receive_transaction
 from ledger.flows.storing import verify_transaction
 from ledger.hashing import SecureHash
 from ledger.signatures import BATCH_MAX, Sign, TransactionSignature, sign_many
-from ledger.stores.notary import claim_states
+from ledger.stores.notary import claim_states, grant_of
 from ledger.tearoff import NOTARY_GROUPS, FilteredTransaction
 from ledger.uniqueness import (
     Conflict,
@@ -82,7 +83,9 @@ def notary_service(session: Session) -> None:
     """Answer one request."""
     request = session.receive(NotarisationRequest).unwrap(lambda asked: asked)
     answer = _refusal(session, request)
-    if answer is None and service(Notary).is_validating:
+    if answer is None and request.only_if_granted:
+        answer = _look_up(request)
+    elif answer is None and service(Notary).is_validating:
         answer = _validate(session, request.filtered.id)
     if answer is None:
         answer = _decide(request)
@@ -123,6 +126,16 @@ def _validate(session: Session, tx_id: SecureHash) -> NotaryAnswer | None:
     except TransactionVerificationError as error:
         return InvalidRefusal(str(error))
     return None
+
+
+def _look_up(request: NotarisationRequest) -> NotaryAnswer | None:
+    """Return that there is nothing to be signed again, if so."""
+    return None if _was_granted(request.filtered.id) else NotGranted()
+
+
+@atomic
+def _was_granted(txn: StoreTxn, tx_id: SecureHash) -> bool:
+    return grant_of(txn, tx_id) is not None
 
 
 def _decide(request: NotarisationRequest) -> NotaryAnswer:

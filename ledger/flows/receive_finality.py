@@ -5,13 +5,17 @@ the flow is never failed away, and the transaction stays, un-notarised, until so
 """
 
 from collections.abc import Callable
+from enum import Enum
+from typing import Final
 
 from ledger.errors import (
     FinalityAborted,
+    FinalityUndecided,
     LedgerError,
     NotaryConflict,
     NotaryError,
     ProposalRejected,
+    SignatureRejected,
     TransactionUnknown,
 )
 from ledger.flows.finality import (
@@ -41,9 +45,12 @@ from ledger.signatures import TransactionSignature
 from ledger.stores.recording import StatesToRecord
 from ledger.transactions import SignedTransaction
 from runtime.codec import message
-from runtime.context import critical, me
+from runtime.context import critical, me, timeout
 from runtime.flow import flow, responder
 from runtime.session import Session, initiate
+
+# Of a recovery: an initiator that takes longer may be gone for good.
+ANSWER_SECONDS: Final = 60.0
 
 Check = Callable[[LedgerTransaction], None]
 """Raises what the initiator is to be told, if we don't want to hold the transaction."""
@@ -123,11 +130,26 @@ class LostSignature:
     tx_id: SecureHash
 
 
+@message(name="ledger.Fate")
+class Fate(Enum):
+    """What the initiator knows of a transaction."""
+
+    UNKNOWN = "unknown"
+    """Nothing: it was never there, or the finality was given up."""
+
+    COLLECTING = "collecting"
+    """Not all who take part hold it, and the notary has not been asked."""
+
+    HELD = "held"
+    """All hold it: it is the notary's to decide, or was decided."""
+
+
 @message(name="ledger.FoundSignature")
 class FoundSignature:
-    """The notary's signature; nothing if it is not here."""
+    """The notary's signature, nothing if it is not here; and what else is known."""
 
     signature: TransactionSignature | None
+    fate: Fate = Fate.UNKNOWN
 
 
 @flow(name="ledger.recover")
@@ -135,14 +157,23 @@ def recover(tx_id: SecureHash) -> SignedTransaction:
     """Make a transaction final whose notary signature never came, and record it.
 
     Asks the initiator, and, if that has none or is us, the notary, which grants again what it has
-    granted. Raises `TransactionUnknown` if no such transaction waits here, and `NotaryError` if the
-    notary refuses; then the transaction is forgotten.
+    granted. The notary is asked to grant it for the first time only if all who take part hold the
+    transaction, which the initiator knows; else one of them could be left without it.
+
+    Raises `TransactionUnknown` if no such transaction waits here, `NotaryError` if the notary
+    refuses and `FinalityAborted` if the initiator has given it up; then the transaction is
+    forgotten. `FinalityUndecided` says that it is too early, or that the initiator does not answer.
+    If the notary knows what an initiator that is away could not tell, the transaction is recorded
+    at once; the flow itself, like all flows, ends when its question has arrived.
     """
     waiting = waiting_transaction(tx_id)
     if waiting is None:
         raise TransactionUnknown(f"no transaction {tx_id} waits for its notary here")
     critical()
-    signature = _of_initiator(waiting) or _of_notary(waiting)
+    found = _of_initiator(waiting)
+    signature = found.signature if found is not None else None
+    if signature is None:
+        signature = _of_notary(waiting, None if found is None else found.fate)
     final = waiting.signed.with_signatures(signature)
     final.verify_signatures()
     record_transaction(final)
@@ -154,35 +185,58 @@ def answer_recovery(session: Session) -> None:
     """Hand out the notary's signature of a transaction to those who take part in it."""
     lost = session.receive(LostSignature).unwrap(lambda asked: asked)
     signed = verified_or_none(lost.tx_id)
-    if signed is None or session.counterparty not in participants_of(resolved(signed)):
-        session.send(FoundSignature(None))
-        return
-    notary = signed.transaction.notary
-    found = (s for s in signed.signatures if notary and s.key == notary.key)
-    session.send(FoundSignature(next(found, None)))
+    if signed is None:
+        waiting = waiting_transaction(lost.tx_id)
+        session.send(FoundSignature(None, _fate(waiting)))
+    elif session.counterparty not in participants_of(resolved(signed)):
+        session.send(FoundSignature(None, Fate.HELD))
+    else:
+        notary = signed.transaction.notary
+        found = (s for s in signed.signatures if notary and s.key == notary.key)
+        session.send(FoundSignature(next(found, None), Fate.HELD))
 
 
-def _of_initiator(waiting: Waiting) -> TransactionSignature | None:
+def _fate(waiting: Waiting | None) -> Fate:
+    if waiting is None:
+        return Fate.UNKNOWN
+    return Fate.HELD if waiting.about.collector is None else Fate.COLLECTING
+
+
+def _of_initiator(waiting: Waiting) -> FoundSignature | None:
+    """Return what the initiator knows, which may be us; None if it does not answer."""
     if waiting.about.initiator == me():
-        return None
+        return FoundSignature(None, _fate(waiting))
     signed, notary = waiting.signed, waiting.signed.transaction.notary
 
-    def check(found: FoundSignature) -> TransactionSignature | None:
+    def check(found: FoundSignature) -> FoundSignature:
         signature = found.signature
-        if signature is None or notary is None or signature.key != notary.key:
-            return None
-        return signature if signature.is_valid(signed.id) else None
+        if signature is None or (notary is not None and signature.key == notary.key):
+            if signature is not None:
+                signature.verify(signed.id)
+            return found
+        raise SignatureRejected(str(signed.id), "what the initiator sent is not the notary's")
 
     try:
         session = initiate(waiting.about.initiator)
-        return session.exchange(LostSignature(signed.id), FoundSignature).unwrap(check)
+        with timeout(ANSWER_SECONDS):
+            return session.exchange(LostSignature(signed.id), FoundSignature).unwrap(check)
     except PEER_ERRORS:
         return None
 
 
-def _of_notary(waiting: Waiting) -> TransactionSignature:
+def _of_notary(waiting: Waiting, fate: Fate | None) -> TransactionSignature:
+    """Return what the notary has granted; ask it to grant it if the initiator was about to."""
+    signed = waiting.signed
+    if fate is Fate.HELD:
+        try:
+            return notarise(signed)
+        except NotaryError:
+            forget_unnotarised(signed.id)
+            raise
     try:
-        return notarise(waiting.signed)
-    except NotaryError:
-        forget_unnotarised(waiting.signed.id)
-        raise
+        return notarise(signed, only_if_granted=True)
+    except NotaryError as error:
+        if fate is not Fate.UNKNOWN:
+            raise FinalityUndecided(f"{signed.id} may become final later: {error}") from error
+        forget_unnotarised(signed.id)
+        raise FinalityAborted(f"its initiator knows nothing of {signed.id}, and {error}") from error

@@ -14,6 +14,7 @@ from ledger.stores.transactions import (
     UNNOTARISED,
     Unnotarised,
     add_unnotarised,
+    collected,
     remove_unnotarised,
     transaction_row,
     unnotarised_of,
@@ -23,8 +24,9 @@ from ledger.transactions import SignedTransaction, WireTransaction
 from ledger.vault import announce
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import message
-from runtime.context import service
+from runtime.context import current_flow, me, service
 from runtime.host import Host
+from runtime.ids import FlowId
 from runtime.keys import PublicKey
 from runtime.party import Party
 from runtime.step import step
@@ -96,10 +98,31 @@ def verified_or_none(txn: StoreTxn, tx_id: SecureHash) -> SignedTransaction | No
     return verified_transaction(txn, tx_id)
 
 
-@atomic
-def record_unnotarised(txn: StoreTxn, signed: SignedTransaction, initiator: Party) -> None:
+def record_own_unnotarised(signed: SignedTransaction) -> None:
+    """Keep a transaction that this flow brings to all who take part, before the notary is asked.
+
+    If the flow ends before `note_held_by_all`, the transaction goes with it.
+    """
+    _record_unnotarised(signed, me(), current_flow().id)
+
+
+def record_unnotarised(signed: SignedTransaction, initiator: Party) -> None:
     """Keep a transaction that lacks nothing but the notary's signature."""
-    add_unnotarised(txn, signed, initiator=initiator, now_ms=txn.host.clock.now_ms())
+    _record_unnotarised(signed, initiator, None)
+
+
+@atomic
+def _record_unnotarised(
+    txn: StoreTxn, signed: SignedTransaction, initiator: Party, collector: FlowId | None
+) -> None:
+    now_ms = txn.host.clock.now_ms()
+    add_unnotarised(txn, signed, initiator=initiator, now_ms=now_ms, collector=collector)
+
+
+@atomic
+def note_held_by_all(txn: StoreTxn, tx_id: SecureHash) -> None:
+    """Note that all who take part hold a transaction, so that it may be notarised."""
+    collected(txn, tx_id)
 
 
 @atomic

@@ -2,13 +2,15 @@
 
     space ledger.tx           id(32) -> TransactionRow
     space ledger.unnotarised  id(32) -> Unnotarised, for each row of that status
+    space ledger.collecting   flow id || 00 || id(32) -> nothing, for each of those that the flow
+                              has not brought to all who take part
     space ledger.spent        StateRef.key(36) -> id(32) of the verified transaction consuming it
 
     (absent) ──> UNVERIFIED ───────────┐     fetched as history, not yet checked
         │                              ▼
         ├──────> UNNOTARISED ──────> VERIFIED     phase one of finality
         │             │                ▲
-        │             └──> (absent)    │     the notary refused
+        │             └──> (absent)    │     the notary refused, or was never asked
         └──────────────────────────────┘
 
 A status never goes back, and a verified transaction is never removed.
@@ -18,15 +20,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from ledger.hashing import SecureHash
-from ledger.states import StateRef
-from ledger.stores.rows import ReadRows, Rows
+from ledger.states import StateRef, changed
+from ledger.stores.rows import ReadRows, Rows, scan_prefix
 from ledger.transactions import SignedTransaction
 from runtime.codec import decode, encode, message
+from runtime.ids import FlowId
 from runtime.party import Party
 from runtime.ports import Space
 
 TRANSACTIONS: Final = Space("ledger.tx")
 UNNOTARISED_TRANSACTIONS: Final = Space("ledger.unnotarised")
+COLLECTING: Final = Space("ledger.collecting")
 SPENT: Final = Space("ledger.spent")
 
 UNVERIFIED: Final = "unverified"
@@ -44,10 +48,15 @@ class TransactionRow:
 
 @message(name="ledger.Unnotarised")
 class Unnotarised:
-    """Whom to ask for the notary's signature, and since when it is missing."""
+    """Whom to ask for the notary's signature, and since when it is missing.
+
+    ``collector`` is the flow of this node that still brings it to those who take part. So long the
+    notary has not been asked for it, by nobody.
+    """
 
     initiator: Party
     recorded_ms: int
+    collector: FlowId | None = None
 
 
 def transaction_row(rows: ReadRows, tx_id: SecureHash) -> TransactionRow | None:
@@ -76,14 +85,37 @@ def add_unverified(rows: Rows, signed: SignedTransaction) -> None:
 
 
 def add_unnotarised(
-    rows: Rows, signed: SignedTransaction, *, initiator: Party, now_ms: int
+    rows: Rows,
+    signed: SignedTransaction,
+    *,
+    initiator: Party,
+    now_ms: int,
+    collector: FlowId | None = None,
 ) -> None:
     """Keep a transaction that all have signed but the notary; one that is verified stays so."""
     row = transaction_row(rows, signed.id)
     if row is not None and row.status == VERIFIED:
         return
+    collected(rows, signed.id)
     _put(rows, UNNOTARISED, signed)
-    rows.put(UNNOTARISED_TRANSACTIONS, signed.id.digest, encode(Unnotarised(initiator, now_ms)))
+    _put_about(rows, signed.id, Unnotarised(initiator, now_ms, collector))
+    if collector is not None:
+        rows.put(COLLECTING, _collecting_key(collector, signed.id), b"")
+
+
+def collected(rows: Rows, tx_id: SecureHash) -> None:
+    """Note that all who take part hold a transaction: from now on it may be final."""
+    about = unnotarised_of(rows, tx_id)
+    if about is not None and about.collector is not None:
+        rows.delete(COLLECTING, _collecting_key(about.collector, tx_id))
+        _put_about(rows, tx_id, changed(about, collector=None))
+
+
+def forget_collected_by(rows: Rows, flow_id: FlowId) -> None:
+    """Forget what a flow that ends had still to bring to others; nobody can have it final."""
+    prefix = _collecting_prefix(flow_id)
+    for key, _ in list(scan_prefix(rows, COLLECTING, prefix)):
+        remove_unnotarised(rows, SecureHash(key[len(prefix) :]))
 
 
 def add_verified(rows: Rows, signed: SignedTransaction) -> None:
@@ -94,7 +126,7 @@ def add_verified(rows: Rows, signed: SignedTransaction) -> None:
     if verified_transaction(rows, signed.id) is not None:
         return
     _put(rows, VERIFIED, signed)
-    rows.delete(UNNOTARISED_TRANSACTIONS, signed.id.digest)
+    _forget_about(rows, signed.id)
     for ref in signed.transaction.inputs:
         rows.put(SPENT, ref.key, signed.id.digest)
 
@@ -105,7 +137,7 @@ def remove_unnotarised(rows: Rows, tx_id: SecureHash) -> bool:
     if row is None or row.status != UNNOTARISED:
         return False
     rows.delete(TRANSACTIONS, tx_id.digest)
-    rows.delete(UNNOTARISED_TRANSACTIONS, tx_id.digest)
+    _forget_about(rows, tx_id)
     return True
 
 
@@ -125,6 +157,23 @@ def spender_of(rows: ReadRows, ref: StateRef) -> SecureHash | None:
     """Return the verified transaction that consumes ``ref``, if this node knows one."""
     digest = rows.get(SPENT, ref.key)
     return None if digest is None else SecureHash(digest)
+
+
+def _put_about(rows: Rows, tx_id: SecureHash, about: Unnotarised) -> None:
+    rows.put(UNNOTARISED_TRANSACTIONS, tx_id.digest, encode(about))
+
+
+def _forget_about(rows: Rows, tx_id: SecureHash) -> None:
+    collected(rows, tx_id)
+    rows.delete(UNNOTARISED_TRANSACTIONS, tx_id.digest)
+
+
+def _collecting_prefix(flow_id: FlowId) -> bytes:
+    return flow_id.encode() + b"\0"
+
+
+def _collecting_key(flow_id: FlowId, tx_id: SecureHash) -> bytes:
+    return _collecting_prefix(flow_id) + tx_id.digest
 
 
 def _put(rows: Rows, status: str, signed: SignedTransaction) -> None:

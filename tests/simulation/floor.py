@@ -147,7 +147,9 @@ class Floor:
                 host.data_directory.mkdir(exist_ok=True)
             trade.install(host)
 
-        return self.world.node(name, apps=(trade, rogues, deals), install=install, notary=notary_role)
+        return self.world.node(
+            name, apps=(trade, rogues, deals), install=install, notary=notary_role
+        )
 
     def client(self, script: Script[None], after: float = 0.0) -> Client:
         """Let a client come who follows ``script``."""
