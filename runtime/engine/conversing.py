@@ -116,6 +116,7 @@ def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
 
 def _check_usable(run: "FlowRun", number: int) -> None:
     """Raise how the session ended, if the flow has seen that, or has closed it itself."""
+    run.end_failed_subflows()
     view = run.views[number]
     if view.is_closed:
         raise SessionClosed(f"this flow has closed {where(run, number)}")
@@ -292,6 +293,7 @@ def _content(encoded: bytes) -> Content:
 
 def peer_info(run: "FlowRun", number: int) -> PeerInfo:
     """Wait for the peer's acceptance; tell its version and app."""
+    run.end_failed_subflows()
     view = run.views[number]
     if isinstance(view.over, Refuse):
         raise ending(view.peer, view.over)
@@ -318,6 +320,7 @@ def peer_info(run: "FlowRun", number: int) -> PeerInfo:
 
 def close(run: "FlowRun", number: int) -> None:
     """End the session from our side."""
+    run.end_failed_subflows()
     view = run.views[number]
     if not view.is_used:
         raise SessionNotOpen(f"{where(run, number)}: nothing to close")

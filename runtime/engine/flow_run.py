@@ -26,7 +26,7 @@ from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
 from runtime.engine.error_ids import words_of
 from runtime.engine.step_scope import StepScope
-from runtime.engine.subflows import Frame
+from runtime.engine.subflows import Failing, Frame
 from runtime.engine.verdict import verdict
 from runtime.engine.waits import COMMIT, Wait
 from runtime.errors import (
@@ -399,6 +399,11 @@ class FlowRun:
         """The place of the operation that is being asked for."""
         assert self.frame is not None
         return self.frame.path
+
+    def end_failed_subflows(self) -> None:
+        """End the sub-flows whose error the code has caught, as is clear from what it asks now."""
+        if isinstance(self.frame, Failing):
+            self.frame.end()
 
     def sessions_of_frame(self) -> list[int]:
         """Return the sessions that end with the (sub-)flow that is running."""

@@ -1,4 +1,9 @@
-"""Initiating sub-flows: with a path, a protocol and sessions of their own, inline in the caller."""
+"""Initiating sub-flows: with a path, a protocol and sessions of their own, inline in the caller.
+
+An error that escapes a sub-flow ends it only when the caller has caught it, that is, with the next
+operation. If nobody catches it and the flow is held, the sub-flow is not over: its peers hear
+nothing, and once the code is right it goes on where it was.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -32,34 +37,71 @@ class Frame:
 
 def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object, ...]) -> object:
     """Run ``flow`` inside the flow that calls it."""
+    path = run.path
     caller = run.frame
     assert caller is not None
     run.give_way()
     mark = fingerprint(flow.arguments.encode(arguments))
     place = run.machine.place
-    if run.machine.entered(path=caller.path, flow=flow.name, arguments=mark) is None:
-        run.append(Entered(run.now(), caller.path, flow.name, flow.version, mark))
+    if run.machine.entered(path=path, flow=flow.name, arguments=mark) is None:
+        run.append(Entered(run.now(), path, flow.name, flow.version, mark))
     tree = caller.tree.child(flow.name, flow.labels)
-    run.frame = frame = Frame(f"{caller.path}{place}/", flow, tree)
+    run.frame = frame = Frame(f"{path}{place}/", flow, tree)
     try:
         value = flow.arguments.call(arguments)
         run.check_alive()
-        conversing.settle(run, frame.sessions)
+        conversing.settle(run, run.sessions_of_frame())
     except (FlowUnwound, KeyboardInterrupt):
         raise
     except BaseException as error:
         run.check_alive()
         if is_for_hospital(error):
-            # The sub-flow is not over: its peers hear nothing, and it goes on from here.
+            # No code of the caller gets to see it; see there.
             run.put_aside(error)
-        _leave(run, frame, flow, error)
         tree.fail(words_of(error))
-        run.frame = caller
+        run.frame = Failing(run, frame, flow, error, caller)
         raise
     _leave(run, frame, flow, None)
     tree.finish()
     run.frame = caller
     return value
+
+
+class Failing(Frame):
+    """In the place of the caller's frame while an error is on its way from a sub-flow to it.
+
+    It has nothing of a frame but what is shown. Whatever asks for more comes from an operation, so
+    the error was caught: the sub-flow is ended then, and the caller's frame is back.
+    """
+
+    __slots__ = ("caller", "left", "run")
+
+    def __init__(
+        self,
+        run: "FlowRun",
+        frame: Frame,
+        flow: Flow[..., object],
+        error: BaseException,
+        caller: Frame,
+    ) -> None:
+        inner = run.frame
+        self.run = run
+        self.left: list[tuple[Frame, Flow[..., object], BaseException]] = []
+        if isinstance(inner, Failing):
+            self.left += inner.left
+        self.left.append((frame, flow, error))
+        self.caller = caller
+        self.tree = caller.tree
+
+    def end(self) -> Frame:
+        """End the sub-flows that failed, the inner ones first; return the caller's frame."""
+        self.run.frame = self.caller
+        for frame, flow, error in self.left:
+            _leave(self.run, frame, flow, error)
+        return self.caller
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.end(), name)
 
 
 def _leave(

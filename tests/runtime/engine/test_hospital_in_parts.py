@@ -1,5 +1,7 @@
 """The hospital and the parts of a flow: sub-flows and steps that ask for it are not over."""
 
+from contextlib import suppress
+
 import pytest
 
 from runtime import (
@@ -8,9 +10,12 @@ from runtime import (
     RetryLater,
     SennitError,
     Session,
+    SessionClosed,
+    critical,
     flow,
     initiate,
     responder,
+    sleep,
     step,
 )
 from runtime.testing.network import SimulatedNetwork
@@ -100,3 +105,125 @@ def test_a_step_whose_error_comes_from_one_that_asks_for_the_hospital_runs_again
     alice.running.manager.hospital.retry(handle.id)
 
     assert handle.result() == "done"
+
+
+# --- errors on their way ----------------------------------------------------------------------
+
+is_broken: list[bool] = []
+
+
+@flow
+def settle_up(peer: Party) -> str:
+    critical()
+    return middle(peer)
+
+
+@flow
+def middle(peer: Party) -> str:
+    return f"{unlucky(peer)}!"
+
+
+@flow
+def unlucky(peer: Party) -> str:
+    session = initiate(peer)
+    answer = session.exchange("first", str).unwrap(same)
+    if is_broken:
+        raise ZeroDivisionError
+    return answer + session.exchange("second", str).unwrap(same)
+
+
+@responder(unlucky)
+def answer_the_unlucky(session: Session) -> None:
+    answer_twice.function(session)
+
+
+def test_a_mistake_in_a_sub_flow_of_a_critical_flow_can_be_repaired(
+    network: SimulatedNetwork,
+) -> None:
+    wire = Wire(network)
+    alice, bob = pair(network, settle_up, middle, unlucky, answer_the_unlucky)
+    is_broken.append(True)
+    handle = alice.begin_flow(settle_up, bob.party)
+    network.run()
+    alice.restart()
+    network.run()
+    assert alice.handle(handle.id).status == "held"
+    is_broken.clear()
+
+    alice.running.manager.hospital.retry(handle.id)
+    network.run()
+
+    assert wire.trace()[-4:] == ["data second", "data second", "end", "end"]
+    assert_nothing_is_left(network)
+
+
+@flow
+def forgive(peer: Party, how: str) -> str:
+    try:
+        middle(peer)
+    except ZeroDivisionError:
+        if how == "go on":
+            sleep(1)
+        if how == "fail":
+            raise ValueError("of the caller") from None
+    return how
+
+
+@pytest.mark.parametrize("how", ["go on", "return", "fail"])
+def test_the_peers_of_a_sub_flow_hear_of_its_error_when_the_caller_has_caught_it(
+    network: SimulatedNetwork, how: str
+) -> None:
+    wire = Wire(network)
+    alice, bob = pair(network, forgive, middle, unlucky, answer_the_unlucky)
+    is_broken.append(True)
+    handle = alice.begin_flow(forgive, bob.party, how)
+
+    network.run()
+    is_broken.clear()
+
+    assert handle.status == ("failed" if how == "fail" else "completed")
+    assert wire.trace() == ["open(first)", "accept", "data first, ", "error", "error"]
+    assert_nothing_is_left(network)
+
+
+@flow
+def use_a_lost_session(peer: Party, how: str) -> str:
+    lent.clear()
+    with suppress(ZeroDivisionError):
+        lend(peer)
+    try:
+        if how == "send":
+            lent[0].send("more")
+        else:
+            lent[0].receive(str)
+    except SessionClosed:
+        return "closed"
+    return "open"
+
+
+lent: list[Session] = []
+
+
+@flow
+def lend(peer: Party) -> None:
+    session = initiate(peer)
+    session.exchange("first", str)
+    lent.append(session)
+    raise ZeroDivisionError
+
+
+@responder(lend)
+def answer_the_lender(session: Session) -> None:
+    answer_twice.function(session)
+
+
+@pytest.mark.parametrize("how", ["send", "receive"])
+def test_the_sessions_of_a_failed_sub_flow_are_closed_for_its_caller(
+    network: SimulatedNetwork, how: str
+) -> None:
+    alice, bob = pair(network, use_a_lost_session, lend, answer_the_lender)
+
+    assert alice.start_flow(use_a_lost_session, bob.party, how).result() == "closed"
+
+    network.run()
+    assert_nothing_is_left(network)
