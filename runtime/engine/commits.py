@@ -44,6 +44,8 @@ class Commits:
         self.is_scheduled = False
         self.commits = 0
         self.is_abandoned = False
+        # Set while the loop's own callback runs that will take its turn itself, at its end.
+        self.is_turn_ahead = False
         self._on_turn = on_turn
         self._transmit = transmit
         self._journal_rows = journal_rows
@@ -109,7 +111,28 @@ class Commits:
         """See to it that there is a turn soon."""
         if not self.is_scheduled:
             self.is_scheduled = True
-            self.loop.call_soon(self._on_turn)
+            if not self.is_turn_ahead:
+                self.loop.call_soon(self._on_turn)
+
+    def with_turn(self, work: Callable[[], None]) -> None:
+        """Do ``work`` and what it made ready, in one callback of the loop.
+
+        For what the loop itself calls. Another round of the loop between the two would cost a
+        lone flow as much as its own code.
+        """
+        if self.is_scheduled:
+            work()
+            return
+        self.is_turn_ahead = True
+        try:
+            work()
+        finally:
+            self.is_turn_ahead = False
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        if self.is_scheduled:
+            self._on_turn()
 
     # --- reading: the open batch over the store ------------------------------------------------
 
@@ -138,9 +161,6 @@ class Commits:
             if self.batch:
                 self._arm_lazily()
             return
-        if self._lazy_timer is not None:
-            self._lazy_timer.cancel()
-            self._lazy_timer = None
         batch, number = self.batch, self.number
         waiters, released = self.waiters, self.released
         outgoing, acks = self.outgoing, self.acks
@@ -149,8 +169,10 @@ class Commits:
         self._flying_waiters = waiters
 
         def landed() -> None:
-            if self.is_abandoned:
-                return
+            if not self.is_abandoned:
+                self.with_turn(follow)
+
+        def follow() -> None:
             self._flying = None
             self.durable = number
             self.commits += 1
@@ -204,8 +226,10 @@ class Commits:
             self._lazy_timer = self.loop.call_at(self.clock.now_ms() + LAZY_MS, self._lazy_due)
 
     def _lazy_due(self) -> None:
+        # It stays armed when a commit has taken the rows along; then there is nothing to do.
         self._lazy_timer = None
-        self.wake()
+        if self.batch:
+            self.with_turn(self.wake)
 
 
 def overlaid(

@@ -81,7 +81,7 @@ class Engine:
         for callback in self.host.start_callbacks:
             callback()
         count = recover(self.manager)
-        self.transport.start(self.manager.delivery)
+        self.transport.start(self)
         self.outbox.resume()
         if count:
             log.info("flows recovered", extra={"flows": count})
@@ -159,6 +159,16 @@ class Engine:
         """Block the calling greenlet until all that was written so far is durable."""
         self.manager.wait_durable()
 
+    # --- Receiver -----------------------------------------------------------------------------
+
+    def frame_arrived(self, peer: PeerName, envelopes: list[bytes]) -> None:
+        """See `runtime.ports.Receiver`."""
+        self.commits.with_turn(lambda: self.manager.delivery.frame_arrived(peer, envelopes))
+
+    def peer_reachable(self, peer: PeerName) -> None:
+        """See `runtime.ports.Receiver`."""
+        self.manager.delivery.peer_reachable(peer)
+
     # --- the turn -----------------------------------------------------------------------------
 
     def _turn(self) -> None:
@@ -203,4 +213,4 @@ class Engine:
 
     def _arrive_from_self(self, envelopes: list[bytes]) -> None:
         if not self.is_stopped:
-            self.manager.delivery.frame_arrived(PeerName(self.host.me.name), envelopes)
+            self.frame_arrived(PeerName(self.host.me.name), envelopes)

@@ -255,10 +255,8 @@ class Outbox:
     def _forget(self, sid: SessionId) -> None:
         session = self._sessions.pop(sid)
         link = self._links[session.peer]
+        # The timer stays: to set it anew for each lone message costs more than one call in vain.
         del link.sessions[sid]
-        if not link.sessions and link.timer is not None:
-            link.timer.cancel()
-            link.timer = None
 
     def _arm(self, peer: PeerName, link: _Link, delay_ms: int) -> None:
         if link.timer is not None:
