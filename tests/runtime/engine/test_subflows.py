@@ -1,5 +1,6 @@
 """Sub-flows: inline ones share their caller's sessions, initiating ones have their own."""
 
+import contextlib
 import logging
 
 import pytest
@@ -363,3 +364,33 @@ def test_a_refusal_that_a_sub_flow_never_saw_fails_it(network: SimulatedNetwork)
     alice.restart()
 
     assert "has no responder here" in str(alice.handle(handle.id).result())
+
+
+def test_a_session_of_a_failed_sub_flow_is_closed_at_once(network: SimulatedNetwork) -> None:
+    kept: list[Session] = []
+
+    @flow
+    def leak_and_fail(peer: Party) -> None:
+        session = initiate(peer)
+        session.exchange("x", str)
+        kept.append(session)
+        raise Sorry("failed")
+
+    @responder(leak_and_fail)
+    def answer(session: Session) -> None:
+        session.send(session.receive(str).unwrap(same))
+
+    @flow
+    def use_after(peer: Party) -> str:
+        with contextlib.suppress(Sorry):
+            leak_and_fail(peer)
+        try:
+            kept[-1].send("too late")
+        except SessionClosed as error:
+            sleep(1)
+            return str(error)
+        return "sent"
+
+    alice, bob = pair(network, leak_and_fail, answer, use_after)
+
+    assert "this flow has closed" in alice.start_flow(use_after, bob.party).result()
