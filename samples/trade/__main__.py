@@ -61,7 +61,7 @@ def say(text: str) -> None:
 
 
 def issue(network: NetworkDriver) -> None:
-    """Have the bank issue 100 dollars to the buyer and a paper, with prospectus, to the seller."""
+    """Have the bank give the buyer 100 dollars, and the seller a paper with its prospectus."""
     bank, buyer, seller = (network.node(name) for name in ("bank-of-breakfast", "buyer", "seller"))
     say("The bank issues 100.00 USD to the buyer, and a commercial paper to the seller")
     run(bank, "finance.issue_cash", amount=pack(CASH), owner=buyer.name, notary="Notary")
