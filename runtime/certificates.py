@@ -137,6 +137,10 @@ _NAME_OIDS: Final = {
 }
 _UNREADABLE: Final = (
     ValueError,
+    # The library's answer to a name whose value has the wrong ASN.1 type.
+    TypeError,
+    # What it only warns of is an error where the program has warnings as errors.
+    Warning,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
@@ -281,6 +285,9 @@ def _read(der: bytes, which: str) -> x509.Certificate:
         what = f"has {len(der)} bytes, more than {CERTIFICATE_BYTES_MAX}"
         raise CertificateInvalid(which, what)
     certificate = x509.load_der_x509_certificate(der)
+    if not der.endswith(b"\0" + certificate.signature):
+        # The library overlooks bits that the signature claims not to use; nobody has signed those.
+        raise CertificateInvalid(which, "has a signature of a broken number of bits")
     if certificate.version is not x509.Version.v3:
         raise CertificateInvalid(which, "is not of X.509 version 3")
     return certificate

@@ -219,6 +219,22 @@ def test_any_flipped_bit_makes_the_chain_invalid(place: int, bit: int) -> None:
     assert refused([bytes(spoiled), PKI.node_ca])
 
 
+def test_a_name_whose_value_is_of_another_asn1_type_is_refused() -> None:
+    printable, bit_string = b"\x13\x02GB", b"\x03\x02GB"
+    assert printable in PKI.identity
+
+    assert "is no X.509 certificate" in refused(
+        [PKI.identity.replace(printable, bit_string), PKI.node_ca]
+    )
+
+
+def test_a_signature_with_unused_bits_is_refused() -> None:
+    spoiled = bytearray(PKI.identity)
+    spoiled[-65] = 1
+
+    assert refused([bytes(spoiled), PKI.node_ca])
+
+
 def test_a_chain_of_another_network_is_refused() -> None:
     other = make_pki()
 
