@@ -7,10 +7,12 @@
     space vault.coins    see `ledger.stores.coins`
 
     digest = SHA-256(digest of the entry before, 32 zero bytes at first || LogEntry)
+    LogEntry.rows = first 16 bytes of SHA-256(VaultRows of all that the entry touches, in its order)
 
 Everything that is asked by more than a reference is answered by an index elsewhere, which follows
 the log and can be made anew from the rows. The digest tells it whether the log that it has
-followed is this one. The log keeps its last `LOG_ENTRIES_MAX` entries.
+followed is this one: it may have followed changes that a crash has undone, and that were made
+again since, at another time. The log keeps its last `LOG_ENTRIES_MAX` entries.
 """
 
 from collections.abc import Iterator
@@ -58,7 +60,7 @@ class VaultRow:
 
 @message(name="ledger.LogEntry")
 class LogEntry:
-    """What one atomic change did to the vault."""
+    """What one atomic change did to the vault. ``rows`` stands for the rows that came of it."""
 
     tx_id: SecureHash | None = None
     produced: tuple[StateRef, ...] = ()
@@ -66,6 +68,7 @@ class LogEntry:
     locked: tuple[StateRef, ...] = ()
     released: tuple[StateRef, ...] = ()
     flow_id: FlowId | None = None
+    rows: bytes = b""
 
     @property
     def touched(self) -> tuple[StateRef, ...]:
@@ -119,13 +122,18 @@ def append(rows: Rows, entry: LogEntry) -> Head:
     last = head(rows)
     if not entry.touched:
         return last
-    body = encode(entry)
+    body = encode(changed(entry, rows=_hash_of_rows(rows, entry)))
     new = Head(last.position + 1, sha256(last.digest + body).digest())
     rows.put(LOG, log_key(new.position), body)
     rows.put(HEAD, HEAD_KEY, encode(new))
     if new.position > LOG_ENTRIES_MAX:
         rows.delete(LOG, log_key(new.position - LOG_ENTRIES_MAX))
     return new
+
+
+def _hash_of_rows(rows: ReadRows, entry: LogEntry) -> bytes:
+    bodies = (rows.get(STATES, ref.key) or b"" for ref in entry.touched)
+    return sha256(b"".join(bodies)).digest()[:16]
 
 
 def log_after(rows: ReadRows, start: Head) -> Iterator[tuple[Head, LogEntry]] | None:

@@ -310,6 +310,24 @@ def test_an_index_of_another_history_of_the_same_length_is_made_anew(tmp_path: P
     index.close()
 
 
+def test_an_index_of_changes_that_a_crash_undid_and_that_came_again_later_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "vault.sqlite"
+    lost, again = MemoryRows(), MemoryRows()
+    made = transaction(coin(1))
+    keep(lost, made, now_ms=1_000)
+    keep(again, made, now_ms=9_000)
+    ahead = VaultIndex(lost, path)
+    ahead.catch_up()
+    ahead.close()
+
+    index = VaultIndex(again, path)
+
+    assert index.find(Query(RECORDED_MS.at_least(9_000))).total == 1
+    index.close()
+
+
 def test_an_index_that_is_too_far_behind_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = MemoryRows()
     index = VaultIndex(rows, None)
