@@ -117,8 +117,6 @@ def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
 def _check_usable(run: "FlowRun", number: int) -> None:
     """Raise how the session ended, if the flow has seen that, or has closed it itself."""
     run.end_failed_subflows()
-    # Asking for the path ends a sub-flow whose error was caught, with its sessions.
-    _ = run.path
     view = run.views[number]
     if view.is_closed:
         raise SessionClosed(f"this flow has closed {where(run, number)}")
