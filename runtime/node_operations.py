@@ -15,6 +15,7 @@ from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
 from runtime.engine.results import Result
 from runtime.errors import (
+    ClientIdInvalid,
     FlowException,
     FlowFailed,
     FlowKilled,
@@ -39,6 +40,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     SessionRow,
+    UnclaimedRow,
     Wait,
 )
 from runtime.party import Party
@@ -138,7 +140,39 @@ class EngineOperations:
             self._engine.wait_durable()
         return was_alive
 
+    def forget(self, user: UserName, client_id: str) -> None:
+        """See `runtime.operations.NodeOperations`."""
+        manager = self._engine.manager
+        is_running = manager.is_running(user, client_id)
+        if is_running is None:
+            raise ClientIdInvalid(f"nothing is kept for client id {client_id!r}")
+        if is_running:
+            raise MisuseError(
+                f"the flow of client id {client_id!r} still runs; wait for its end, or kill it"
+            )
+        manager.forget(user, client_id)
+        self._engine.wait_durable()
+
     # --- the node -----------------------------------------------------------------------------
+
+    def unclaimed(self) -> list[UnclaimedRow]:
+        """See `runtime.operations.NodeOperations`."""
+        delivery = self._engine.manager.delivery
+        delivery.forget_silent()
+        rows = [
+            UnclaimedRow(
+                peer, entry.opened.flow, entry.opened.version, entry.since_ms, entry.seen_ms
+            )
+            for (peer, _), entry in delivery.unclaimed.items()
+        ]
+        return sorted(rows, key=lambda row: row.since_ms)[:FLOWS_LIMIT_MAX]
+
+    def drop_unclaimed(self, flow_name: str) -> int:
+        """See `runtime.operations.NodeOperations`."""
+        count = self._engine.manager.delivery.drop_unclaimed(flow_name)
+        if count:
+            self._engine.wait_durable()
+        return count
 
     def drain(self, *, is_on: bool) -> None:
         """See `runtime.operations.NodeOperations`."""

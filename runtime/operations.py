@@ -159,6 +159,17 @@ class NodeInfo:
     """Messages that peers have not acknowledged yet."""
 
 
+@message(name="node.UnclaimedRow")
+class UnclaimedRow:
+    """A peer that asks for a flow that is not installed, since when and until when heard (ms)."""
+
+    peer: str
+    flow: str
+    version: int
+    since_ms: int
+    heard_ms: int
+
+
 class FlowWatch(Protocol):
     """Someone is watching one flow."""
 
@@ -209,6 +220,19 @@ class NodeOperations(Protocol):
 
     def kill(self, flow_id: FlowId) -> bool:
         """End a flow and tell its peers; ``False`` if it had ended before. May wait."""
+
+    def forget(self, user: UserName, client_id: str) -> None:
+        """Drop the result that is kept for the user's client id; may wait.
+
+        Raises `ClientIdInvalid` if there is none, `PermissionDenied` if it is another user's, and
+        `MisuseError` if its flow still runs.
+        """
+
+    def unclaimed(self) -> list[UnclaimedRow]:
+        """Return who asks for flows that are not installed, oldest first; a thousand at most."""
+
+    def drop_unclaimed(self, flow_name: str) -> int:
+        """Refuse all who ask for this flow that is not installed; how many. May wait."""
 
     def drain(self, *, is_on: bool) -> None:
         """Take no new flows (``is_on``), or take them again; those that live go on."""

@@ -16,12 +16,12 @@ from typing import Final
 
 from runtime.errors import ConfigurationError, PermissionDenied
 
-READ_VERBS: Final = ("flows", "flow", "result", "watch", "journal")
-OPERATE_VERBS: Final = ("retry", "kill", "drain", "stop")
+READ_VERBS: Final = ("flows", "flow", "result", "watch", "journal", "unclaimed")
+OPERATE_VERBS: Final = ("retry", "kill", "drop", "drain", "stop")
 
 _VERBS: Final = {"Read": READ_VERBS, "Operate": OPERATE_VERBS}
 _SECTION: Final = {verb: section for section, verbs in _VERBS.items() for verb in verbs}
-_READ_OF_OWN: Final = frozenset(READ_VERBS) - {"journal"}
+_READ_OF_OWN: Final = frozenset(READ_VERBS) - {"journal", "unclaimed"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from runtime.operations import (
     FlowRow,
     JournalRow,
     NodeInfo,
+    UnclaimedRow,
 )
 
 VERSION: Final = b"sennit-rpc-1"
@@ -175,6 +176,25 @@ class KillFlow:
     flow_id: str
 
 
+@message(name="rpc.ForgetClientId")
+class ForgetClientId:
+    """Drop the result that is kept for a client id of the user's own: `Done`."""
+
+    client_id: str
+
+
+@message(name="rpc.ListUnclaimed")
+class ListUnclaimed:
+    """Who asks for flows that are not installed: `UnclaimedRows`."""
+
+
+@message(name="rpc.DropUnclaimed")
+class DropUnclaimed:
+    """Refuse all who ask for a flow that is not installed: `Dropped`."""
+
+    flow_name: str
+
+
 @message(name="rpc.Drain")
 class Drain:
     """Take no new flows, or take them again: `Done`."""
@@ -203,6 +223,9 @@ Request = (
     | StopWatching
     | RetryFlow
     | KillFlow
+    | ForgetClientId
+    | ListUnclaimed
+    | DropUnclaimed
     | Drain
     | StopNode
     | GetInfo
@@ -244,6 +267,20 @@ class Killed:
     was_live: bool
 
 
+@message(name="rpc.UnclaimedRows")
+class UnclaimedRows:
+    """Who asks for flows that are not installed."""
+
+    rows: list[UnclaimedRow]
+
+
+@message(name="rpc.Dropped")
+class Dropped:
+    """So many were refused."""
+
+    count: int
+
+
 @message(name="rpc.Done")
 class Done:
     """There is nothing more to say."""
@@ -272,6 +309,8 @@ Answer = (
     | FlowResult
     | JournalRows
     | Killed
+    | UnclaimedRows
+    | Dropped
     | NodeInfo
     | Done
     | StillThere

@@ -204,6 +204,17 @@ def kill(words: tuple[str, ...], choice: NodeChoice) -> None:
     click.echo(f"{flow_id} {'was killed' if was_live else 'had ended before'}")
 
 
+@flow.command(epilog=("\b\nExample: sennit flow forget demo/nodes/bank-a order-17\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] CLIENT_ID")
+@node_options
+def forget(words: tuple[str, ...], choice: NodeChoice) -> None:
+    """Drop the result that is kept for a client id, which is free then for another flow."""
+    address, client_id = node_and_word(choice, words, "which client id? Give the one to forget")
+    with open_client(address) as client:
+        client.forget(client_id)
+    click.echo(f"nothing is kept for {client_id} any more")
+
+
 def find_flow(client: RpcClient, text: str) -> FlowId:
     """Return the id that ``text`` is, or is enough of to find it."""
     if len(text) == _FULL_ID_CHARACTERS and text.count("-") == 4:
@@ -221,11 +232,13 @@ def only_node(choice: NodeChoice, words: tuple[str, ...]) -> RpcAddress:
 
 def node_and_flow(choice: NodeChoice, words: tuple[str, ...]) -> tuple[RpcAddress, str]:
     """Return the node and the one word that names a flow."""
+    asked = "which flow? Give its id (sennit flow list), or enough of its end"
+    return node_and_word(choice, words, asked)
+
+
+def node_and_word(choice: NodeChoice, words: tuple[str, ...], asked: str) -> tuple[RpcAddress, str]:
+    """Return the node and one word more; ``asked`` says what it is, if it is missing."""
     address, rest = choice.take(words)
     if len(rest) != 1:
-        raise click.UsageError(
-            "which flow? Give its id (sennit flow list), or enough of its end"
-            if not rest
-            else f"give the id of one flow, not {len(rest)}"
-        )
+        raise click.UsageError(asked if not rest else f"give one of it, not {len(rest)}: {asked}")
     return address, rest[0]

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from runtime.cli.connect import NodeChoice, node_options, open_client
-from runtime.cli.flow import json_option, only_node
+from runtime.cli.flow import json_option, node_and_word, only_node
 from runtime.cli.node_process import run_node
-from runtime.cli.output import duration_text, print_fields, print_json, time_text
+from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
 from runtime.config import LOG_LEVELS
 
 
@@ -57,6 +57,47 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("draining", "yes: it takes no new flows" if found.is_draining else ""),
         ]
     )
+
+
+@node.command(epilog=("\b\nExample: sennit node unclaimed demo/nodes/bank-a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE]")
+@json_option
+@node_options
+def unclaimed(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
+    """List who asks for flows that are not installed.
+
+    Install the app and start the node again, and they are served; or refuse them with: sennit
+    node drop.
+    """
+    address = only_node(choice, words)
+    with open_client(address) as client:
+        rows = client.unclaimed()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("PEER", "FLOW", "VERSION", "SINCE", "LAST HEARD"),
+        [
+            (row.peer, row.flow, str(row.version), time_text(row.since_ms), time_text(row.heard_ms))
+            for row in rows
+        ],
+    )
+
+
+@node.command(epilog=("\b\nExample: sennit node drop demo/nodes/bank-a other.app.sell\n"))
+@click.argument("words", nargs=-1, metavar="[NODE] FLOW")
+@node_options
+def drop(words: tuple[str, ...], choice: NodeChoice) -> None:
+    """Refuse all who ask for FLOW, which is not installed; their flows are told."""
+    asked = "which flow? Give its full name (sennit node unclaimed)"
+    address, flow_name = node_and_word(choice, words, asked)
+    with open_client(address) as client:
+        count = client.drop_unclaimed(flow_name)
+    if not count:
+        raise click.ClickException(
+            f"nobody asks for {flow_name!r}, or it is installed; see: sennit node unclaimed"
+        )
+    click.echo(f"refused {count} for {flow_name}")
 
 
 @node.command(epilog=("\b\nExample: sennit node drain demo/nodes/bank-a\n"))

@@ -33,6 +33,7 @@ from runtime.operations import (
     FlowRow,
     JournalRow,
     NodeInfo,
+    UnclaimedRow,
 )
 from runtime.rpc_messages import (
     NUMBER_BYTES,
@@ -41,9 +42,12 @@ from runtime.rpc_messages import (
     Answer,
     Done,
     Drain,
+    Dropped,
+    DropUnclaimed,
     Failure,
     FlowKinds,
     FlowRows,
+    ForgetClientId,
     GetFlow,
     GetInfo,
     GetResult,
@@ -52,6 +56,7 @@ from runtime.rpc_messages import (
     KillFlow,
     ListFlowKinds,
     ListFlows,
+    ListUnclaimed,
     NodeUnreachable,
     ReadJournal,
     RemoteError,
@@ -62,6 +67,7 @@ from runtime.rpc_messages import (
     StartFlow,
     StopNode,
     StopWatching,
+    UnclaimedRows,
     WatchFlow,
     error_of,
 )
@@ -266,6 +272,18 @@ class RpcClient:
         """End a flow; ``False`` if it had ended before."""
         return self._ask(KillFlow(flow_id), Killed).was_live
 
+    def forget(self, client_id: str) -> None:
+        """Drop the result that is kept for a client id of the user's own."""
+        self._ask(ForgetClientId(client_id), Done)
+
+    def unclaimed(self) -> list[UnclaimedRow]:
+        """Return who asks for flows that are not installed, oldest first."""
+        return self._ask(ListUnclaimed(), UnclaimedRows).rows
+
+    def drop_unclaimed(self, flow_name: str) -> int:
+        """Refuse all who ask for a flow that is not installed; how many."""
+        return self._ask(DropUnclaimed(flow_name), Dropped).count
+
     def drain(self, *, is_on: bool) -> None:
         """Have the node take no new flows, or take them again."""
         self._ask(Drain(is_on), Done)
@@ -422,7 +440,7 @@ def _has_effect(request: Request) -> bool:
     match request:
         case StartFlow():
             return request.client_id is None
-        case KillFlow() | RetryFlow() | StopNode():
+        case KillFlow() | RetryFlow() | StopNode() | ForgetClientId() | DropUnclaimed():
             return True
         case _:
             return False

@@ -42,9 +42,12 @@ from runtime.rpc_messages import (
     BadRequest,
     Done,
     Drain,
+    Dropped,
+    DropUnclaimed,
     Failure,
     FlowKinds,
     FlowRows,
+    ForgetClientId,
     GetFlow,
     GetInfo,
     GetResult,
@@ -53,6 +56,7 @@ from runtime.rpc_messages import (
     KillFlow,
     ListFlowKinds,
     ListFlows,
+    ListUnclaimed,
     NodeBusy,
     ReadJournal,
     Request,
@@ -64,6 +68,7 @@ from runtime.rpc_messages import (
     StillThere,
     StopNode,
     StopWatching,
+    UnclaimedRows,
     WatchFlow,
     failure,
 )
@@ -84,7 +89,10 @@ PUSH_PAUSE_SECONDS: Final = 0.05
 HEARTBEAT_MS: Final = 5_000
 LINGER_MS: Final = 300
 
-MayWait = StartFlow | GetResult | RetryFlow | KillFlow
+MayWait = StartFlow | GetResult | RetryFlow | KillFlow | ForgetClientId | DropUnclaimed
+Look = (
+    ListFlowKinds | ListFlows | GetFlow | ReadJournal | ListUnclaimed | Drain | StopNode | GetInfo
+)
 
 
 class RpcUser(Protocol):
@@ -249,7 +257,14 @@ class RpcServer:
             self._send(caller, failure(refusal))
             return
         match request:
-            case StartFlow() | GetResult() | RetryFlow() | KillFlow():
+            case (
+                StartFlow()
+                | GetResult()
+                | RetryFlow()
+                | KillFlow()
+                | ForgetClientId()
+                | DropUnclaimed()
+            ):
                 self._answer_when_ready(caller, user, request)
             case WatchFlow():
                 self._watch(caller, user, request)
@@ -286,11 +301,7 @@ class RpcServer:
         log.exception("rpc request failed", extra={"error_id": error_id})
         return failure(RequestFailed(error_id))
 
-    def _look(
-        self,
-        user: RpcUser,
-        request: ListFlowKinds | ListFlows | GetFlow | ReadJournal | Drain | StopNode | GetInfo,
-    ) -> Answer:
+    def _look(self, user: RpcUser, request: Look) -> Answer:
         operations = self._operations
         match request:
             case ListFlowKinds():
@@ -308,6 +319,9 @@ class RpcServer:
                 return JournalRows(
                     operations.journal(FlowId(request.flow_id), request.start, limit)
                 )
+            case ListUnclaimed():
+                user.permissions.require(user.name, "unclaimed", is_own=False)
+                return UnclaimedRows(operations.unclaimed())
             case Drain():
                 user.permissions.require(user.name, "drain", is_own=False)
                 operations.drain(is_on=request.is_on)
@@ -345,6 +359,13 @@ class RpcServer:
             case KillFlow():
                 self._require(user, "kill", request.flow_id)
                 return Killed(operations.kill(FlowId(request.flow_id)))
+            case ForgetClientId():
+                # Everybody may, and nobody for another user: the node knows whose it is.
+                operations.forget(user.name, request.client_id)
+                return Done()
+            case DropUnclaimed():
+                user.permissions.require(user.name, "drop", is_own=False)
+                return Dropped(operations.drop_unclaimed(request.flow_name))
             case _:
                 assert_never(request)
 

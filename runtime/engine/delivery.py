@@ -26,7 +26,7 @@ from runtime.engine.inbox import put_unread
 from runtime.engine.outbox import Outbox
 from runtime.errors import BadMessage, ProtocolViolation
 from runtime.ids import PeerName, SessionId
-from runtime.limits import SESSIONS_PER_PEER_MAX, TOMBSTONE_MS
+from runtime.limits import RESEND_MS_MAX, SESSIONS_PER_PEER_MAX, TOMBSTONE_MS
 from runtime.ports import Clock, Space
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from runtime.engine.manager import FlowManager
 
 TOMBSTONES: Final = Space("tombstones")
+
+# An opener that is there sends again after `RESEND_MS_MAX` at the latest.
+UNCLAIMED_MS: Final = 10 * RESEND_MS_MAX
 
 # Each sweep looks at a few tombstones more than were put since the last one, so it keeps up.
 SWEEP_MS: Final = 1_000
@@ -51,6 +54,14 @@ class Tombstone(msgspec.Struct, array_like=True):
     peer: PeerName
     other: SessionId
     forget_after: int
+
+
+class Unclaimed(msgspec.Struct):
+    """An open message for a flow that is not installed; its sender sends it again and again."""
+
+    opened: Open
+    since_ms: int
+    seen_ms: int
 
 
 _encode_tombstone: Final = msgspec.msgpack.Encoder().encode
@@ -71,7 +82,7 @@ class Delivery:
         # Sessions that peers have opened to us, by the peer's id.
         self.opened: dict[SessionId, SessionMachine] = {}
         self._opened_by: Counter[PeerName] = Counter()
-        self.unclaimed: dict[tuple[PeerName, SessionId], Open] = {}
+        self.unclaimed: dict[tuple[PeerName, SessionId], Unclaimed] = {}
         self.dropped: Counter[str] = Counter()
         self._sweep_due = 0
         self._sweep_from = b""
@@ -164,14 +175,36 @@ class Delivery:
 
         The sender tries again until the app is installed here, or an operator drops it (`refuse`).
         """
-        if (peer, opened.sid) not in self.unclaimed:
+        now = self.clock.now_ms()
+        known = self.unclaimed.get((peer, opened.sid))
+        if known is not None:
+            known.seen_ms = now
+            return
+        if len(self.unclaimed) >= SESSIONS_PER_PEER_MAX:
+            self.forget_silent()
             if len(self.unclaimed) >= SESSIONS_PER_PEER_MAX:
                 return
-            log.warning(
-                "a peer asks for a flow that is not installed here; install it or drop the request",
-                extra={"peer": peer, "flow": opened.flow},
-            )
-        self.unclaimed[peer, opened.sid] = opened
+        log.warning(
+            "a peer asks for a flow that is not installed here; install it or drop the request",
+            extra={"peer": peer, "flow": opened.flow},
+        )
+        self.unclaimed[peer, opened.sid] = Unclaimed(opened, now, now)
+
+    def forget_silent(self) -> None:
+        """Forget open messages that nobody sends again any more: their openers have gone."""
+        heard_after = self.clock.now_ms() - UNCLAIMED_MS
+        for key, entry in list(self.unclaimed.items()):
+            if entry.seen_ms < heard_after:
+                del self.unclaimed[key]
+
+    def drop_unclaimed(self, flow: str) -> int:
+        """Refuse all open messages for a flow that is not installed; returns how many."""
+        entries = [
+            (key, entry) for key, entry in self.unclaimed.items() if entry.opened.flow == flow
+        ]
+        for (peer, _), entry in entries:
+            self.refuse(peer, entry.opened, f"the operator does not want {flow}")
+        return len(entries)
 
     def session_count(self, peer: PeerName) -> int:
         """Return how many sessions ``peer`` has opened to us and that are not over."""

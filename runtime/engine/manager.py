@@ -279,6 +279,11 @@ class FlowManager:
         handle.resolve(Outcome(row=result, decode_result=decode_result))
         return handle
 
+    def is_running(self, user: str, client_id: str) -> bool | None:
+        """Tell whether the flow of a client id still runs; None if there is no such id."""
+        client = self._client(user, client_id)
+        return None if client is None else flow_id_at(client.flow) in self.runs
+
     def forget(self, user: str, client_id: str) -> bool:
         """Drop the result kept for a client id; False if there is none or the flow still runs.
 

@@ -4,13 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from runtime import FlowException, FlowFailed, FlowKilled, StoreTxn, atomic, flow, message, sleep
+from runtime import (
+    FlowException,
+    FlowFailed,
+    FlowKilled,
+    Party,
+    StoreTxn,
+    UnexpectedFlowEnd,
+    atomic,
+    flow,
+    initiate,
+    message,
+    sleep,
+)
 from runtime.config import NodeConfig
-from runtime.errors import UnknownFlow
+from runtime.errors import ClientIdInvalid, MisuseError, PermissionDenied, UnknownFlow
 from runtime.flow import Flow
-from runtime.ids import FlowId, PeerName
+from runtime.ids import FlowId, PeerName, UserName
 from runtime.node_operations import EngineOperations
-from runtime.operations import FlowFilter
+from runtime.operations import Arguments, FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 
 
@@ -36,6 +48,11 @@ def stumble() -> None:
 @flow(name="ops.linger")
 def linger() -> None:
     sleep(1e6)
+
+
+@flow(name="ops.call")
+def call(peer: Party) -> None:
+    initiate(peer).send("is anybody there?")
 
 
 @atomic
@@ -204,3 +221,37 @@ def test_an_unknown_flow_is_unknown_to_every_verb(node: SimulatedNode) -> None:
     for verb in (asked.flow, asked.kill, asked.retry):
         with pytest.raises(UnknownFlow, match="sennit flow list"):
             verb(nobody)
+
+
+def test_what_is_kept_for_a_client_id_can_be_forgotten(node: SimulatedNode) -> None:
+    asked = operations(node)
+    user = UserName("anna")
+    lingering = asked.start_flow(user, "ops.linger", Arguments(), "order-1")
+    with pytest.raises(MisuseError, match="still runs"):
+        asked.forget(user, "order-1")
+    asked.kill(lingering)
+    with pytest.raises(PermissionDenied):
+        asked.forget(UserName("berta"), "order-1")
+
+    asked.forget(user, "order-1")
+
+    with pytest.raises(ClientIdInvalid, match="nothing is kept"):
+        asked.forget(user, "order-1")
+
+
+def test_who_asks_for_what_is_not_installed_is_listed_and_refused() -> None:
+    network = SimulatedNetwork()
+    alice, bob = network.node("Alice", apps=[call]), network.node("Bob")
+    handle = alice.start_flow(call, bob.party)
+    network.run_for(60)
+    asked = operations(bob)
+
+    (row,) = asked.unclaimed()
+    assert (row.peer, row.flow, row.version) == (alice.party.name, "ops.call", 1)
+    assert row.since_ms <= row.heard_ms
+    assert asked.drop_unclaimed("ops.other") == 0
+    assert asked.drop_unclaimed("ops.call") == 1
+
+    with pytest.raises(UnexpectedFlowEnd, match="does not want ops"):
+        handle.result()
+    assert asked.unclaimed() == []

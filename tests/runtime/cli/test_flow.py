@@ -323,6 +323,28 @@ def test_kill_and_retry_say_what_was_done(demo: Demo) -> None:
     assert watched.exit_code == 1
 
 
+def test_forget_says_what_was_done_and_asks_for_what_is_missing(demo: Demo) -> None:
+    forgotten = sennit("flow", "forget", demo.bank_a, "order-17")
+    unnamed = sennit("flow", "forget", demo.bank_a)
+
+    assert forgotten.stdout == "nothing is kept for order-17 any more\n"
+    assert unnamed.exit_code == 2
+    assert "which client id?" in unnamed.stderr
+
+
+def test_who_asks_for_what_is_not_installed_is_listed_and_dropped(demo: Demo) -> None:
+    listed = sennit("node", "unclaimed", demo.bank_a).stdout
+    as_json = sennit("node", "unclaimed", demo.bank_a, "--json").stdout
+    dropped = sennit("node", "drop", demo.bank_a, "other.sell")
+    nobody = sennit("node", "drop", demo.bank_a, "sell")
+
+    assert "other.sell" in listed
+    assert '"since_ms": 5' in as_json
+    assert dropped.stdout == "refused 1 for other.sell\n"
+    assert nobody.exit_code == 1
+    assert "nobody asks for 'sell'" in nobody.stderr
+
+
 def test_journal_prints_every_event(demo: Demo) -> None:
     flow_id = started(demo, "wait")
 

@@ -22,6 +22,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     SessionRow,
+    UnclaimedRow,
     Wait,
 )
 from runtime.progress_tree import ProgressTree
@@ -84,6 +85,7 @@ class FakeNode:
         self.by_id: dict[FlowId, FakeFlow] = {}
         self.is_draining = False
         self.is_stopping = gevent.event.Event()
+        self.forgotten: list[tuple[str, str]] = []
         self.retried: list[FlowId] = []
         self.started_ms = 1_700_000_000_000
 
@@ -232,6 +234,15 @@ class FakeNode:
             return False
         self.end(flow, error=FlowKilled(f"killed {flow_id}"))
         return True
+
+    def forget(self, user: UserName, client_id: str) -> None:
+        self.forgotten.append((user, client_id))
+
+    def unclaimed(self) -> list[UnclaimedRow]:
+        return [UnclaimedRow("O=Seller,L=London,C=GB", "other.sell", 1, 5, 7)]
+
+    def drop_unclaimed(self, flow_name: str) -> int:
+        return int(flow_name == "other.sell")
 
     def drain(self, *, is_on: bool) -> None:
         self.is_draining = is_on

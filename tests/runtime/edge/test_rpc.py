@@ -149,9 +149,13 @@ def test_the_operator_intervenes(network: Network) -> None:
     client.retry(flow_id)
     was_live = client.kill(flow_id)
     is_live = client.kill(flow_id)
+    client.forget("order-17")
     client.drain(is_on=True)
     client.stop()
 
+    assert [row.flow for row in client.unclaimed()] == ["other.sell"]
+    assert (client.drop_unclaimed("other.sell"), client.drop_unclaimed("sell")) == (1, 0)
+    assert network.node.forgotten == [("ann", "order-17")]
     assert network.node.retried == [flow_id]
     assert (was_live, is_live) == (True, False)
     assert client.info().is_draining
@@ -264,6 +268,7 @@ def test_without_read_a_user_sees_only_their_own_flows(network: Network) -> None
         lambda: client.result(of_ann, 0),
         lambda: list(client.watch(of_ann)),
         lambda: list(client.journal(of_bob)),
+        lambda: client.unclaimed(),
     ):
         with pytest.raises(PermissionDenied, match="'bob' may not use"):
             look()
@@ -279,6 +284,7 @@ def test_read_sees_all_and_changes_nothing(network: Network) -> None:
         lambda: client.start_flow("trade.wait"),
         lambda: client.kill(of_ann),
         lambda: client.retry(of_ann),
+        lambda: client.drop_unclaimed("other.sell"),
         lambda: client.drain(is_on=True),
         client.stop,
     ):

@@ -47,7 +47,7 @@ def test_an_unknown_flow_is_kept_and_served_once_its_app_is_installed(
     bob = network.node("Bob")
     handle = alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
-    assert [opened.flow for opened in bob.running.manager.delivery.unclaimed.values()] == [
+    assert [entry.opened.flow for entry in bob.running.manager.delivery.unclaimed.values()] == [
         greet.name
     ]
     assert not handle.is_ended
@@ -76,15 +76,34 @@ def test_an_operator_may_drop_a_request_for_an_unknown_flow(network: SimulatedNe
     handle = alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
     delivery = bob.running.manager.delivery
-    ((peer, _), opened), *_ = delivery.unclaimed.items()
+    assert delivery.drop_unclaimed("other.flow") == 0
 
-    delivery.refuse(peer, opened, "the operator did not want it")
+    assert delivery.drop_unclaimed(greet.name) == 1
 
-    with pytest.raises(UnexpectedFlowEnd, match="the operator did not want it"):
+    with pytest.raises(UnexpectedFlowEnd, match="the operator does not want"):
         handle.result()
     network.run()
     assert not delivery.unclaimed
     assert_nothing_is_left(network)
+
+
+def test_a_request_that_nobody_repeats_any_more_is_forgotten(network: SimulatedNetwork) -> None:
+    alice = network.node("Alice", apps=[greet])
+    bob = network.node("Bob")
+    alice.start_flow(greet, bob.party, "hello")
+    network.run_for(300)
+    delivery = bob.running.manager.delivery
+    ((_, entry),) = delivery.unclaimed.items()
+    since_ms = entry.since_ms
+    network.run_for(300)
+    delivery.forget_silent()
+    assert [each.since_ms for each in delivery.unclaimed.values()] == [since_ms]
+
+    alice.crash()
+    network.run_for(3_600)
+    delivery.forget_silent()
+
+    assert not delivery.unclaimed
 
 
 def test_a_known_flow_without_a_responder_is_refused_at_once(network: SimulatedNetwork) -> None:
