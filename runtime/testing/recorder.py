@@ -97,7 +97,7 @@ class Recorder:
             self.problem(f"{node}: event {index} of a flow is journaled twice: {event}")
         elif index != len(events):
             self.problem(
-                f"{node}: event {index} of a flow is journaled, the last was {len(events)}"
+                f"{node}: event {index} of a flow is journaled, the last was {len(events) - 1}"
             )
         events[index] = event
 

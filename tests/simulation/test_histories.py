@@ -14,7 +14,7 @@ from runtime.testing.simulation import Scenario, crash_points, simulate
 from tests.simulation import scenarios
 
 CHUNKS: Final = 4
-SEEDS_PER_CHUNK: Final = 10
+SEEDS_PER_CHUNK: Final = 20
 
 # A history that once failed, and what was wrong. Of seeds that only hunt, there are enough above.
 REGRESSIONS: Final[list[tuple[Scenario, int]]] = [
