@@ -115,7 +115,6 @@ class Host:
         self.signer = signer
         self.registry = FlowRegistry()
         self.resolvers: list[Callable[[AnonymousParty], Party | None]] = []
-        self.commit_callbacks: list[Callable[[], None]] = []
         self.end_callbacks: list[Callable[[StoreTxn, FlowId], None]] = []
         self.start_callbacks: list[Callable[[], None]] = []
         self.stop_callbacks: list[Callable[[], None]] = []
@@ -143,10 +142,6 @@ class Host:
                 "Install the app that provides it, e.g. ledger.install(host)",
             )
         return found  # type: ignore[return-value]
-
-    def on_commit(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, from the loop, after each durable commit with an atomic write."""
-        self.commit_callbacks.append(callback)
 
     def on_flow_end(self, callback: Callable[[StoreTxn, FlowId], None]) -> None:
         """Call ``callback`` in the commit in which any flow ends; it may write, never block."""

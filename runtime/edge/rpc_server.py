@@ -19,6 +19,7 @@ import gevent.pool
 import zmq
 
 from runtime.codec import decode, encode
+from runtime.edge.rpc_record import recorded
 from runtime.edge.rpc_socket import RpcSocket
 from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
 from runtime.edge.zmq_stats import TransportStats
@@ -275,7 +276,9 @@ class RpcServer:
                 self._send(caller, Done())
             case _:
                 looked_at = request
-                self._answer(caller, lambda: self._look(user, looked_at))
+                self._answer(
+                    caller, lambda: recorded(user.name, looked_at, self._look(user, looked_at))
+                )
 
     def _answer_when_ready(self, caller: _Caller, user: RpcUser, request: MayWait) -> None:
         if self._waiting.full():
@@ -284,7 +287,11 @@ class RpcServer:
             )
             self._send(caller, failure(busy))
             return
-        self._waiting.spawn(self._answer, caller, lambda: self._perform(user, request))
+        self._waiting.spawn(
+            self._answer,
+            caller,
+            lambda: recorded(user.name, request, self._perform(user, request)),
+        )
 
     def _answer(self, caller: _Caller, ask: Callable[[], Answer]) -> None:
         """Send what ``ask`` returns or raises. The one place where an error becomes an answer."""

@@ -120,7 +120,7 @@ class Commits:
         For what the loop itself calls. Another round of the loop between the two would cost a
         lone flow as much as its own code.
         """
-        if self.is_scheduled:
+        if self.is_scheduled or self.is_turn_ahead:
             work()
             return
         self.is_turn_ahead = True

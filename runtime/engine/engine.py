@@ -59,8 +59,7 @@ class Engine:
             transmit=self._transmit,
             journal_rows=journal_rows,
         )
-        self.outbox = Outbox(loop, clock)
-        self.outbox.attach(self.commits)
+        self.outbox = Outbox(loop, clock, self.commits)
         self.manager = FlowManager(
             host=host,
             loop=loop,

@@ -86,7 +86,6 @@ class FlowManager:
         self.is_stopping = False
         self.is_draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
-        self._announced_batch = 0
         self._waiting: set[Signal] = set()
 
     # --- starting -----------------------------------------------------------------------------
@@ -355,8 +354,6 @@ class FlowManager:
         run.ended_ms = self.clock.now_ms()
         run.wait = None
         commits.after(lambda: self._announce_end(run, end))
-        if self.host.end_callbacks:
-            self.announce_commit()
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
         run.handle.resolve(end)
@@ -409,19 +406,8 @@ class FlowManager:
         txn = OpenTxn(self.commits, self.host)
         value = atomic.arguments.call(arguments, txn)
         txn.apply()
-        self.announce_commit()
         self.wait_durable()
         return value
-
-    def announce_commit(self) -> None:
-        """Call the host's commit callbacks once the open batch is durable."""
-        if self._announced_batch != self.commits.number and self.host.commit_callbacks:
-            self._announced_batch = self.commits.number
-            self.commits.after(self._committed)
-
-    def _committed(self) -> None:
-        for callback in self.host.commit_callbacks:
-            callback()
 
     def app_version(self, app: str) -> str:
         """Return the installed version of an app, or nothing if it is unknown."""

@@ -85,31 +85,16 @@ _row_decoder: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(Row)
 class Outbox:
     """All unacknowledged messages of a node."""
 
-    def __init__(self, loop: Loop, clock: Clock) -> None:
+    def __init__(self, loop: Loop, clock: Clock, commits: Commits) -> None:
         self.loop = loop
         self.clock = clock
+        self.commits = commits
         self._sessions: dict[SessionId, _Session] = {}
         self._links: dict[PeerName, _Link] = {}
-        self._commits: Commits | None = None
         self.resent = 0
-
-    def attach(self, commits: Commits) -> None:
-        """Write through ``commits``."""
-        self._commits = commits
-
-    @property
-    def commits(self) -> Commits:
-        """The writer."""
-        assert self._commits is not None
-        return self._commits
 
     def __len__(self) -> int:
         return sum(len(session.entries) for session in self._sessions.values())
-
-    def pending(self) -> Iterator[tuple[PeerName, int, int]]:
-        """Yield peer, number of messages and bytes for each session with something under way."""
-        for session in self._sessions.values():
-            yield session.peer, len(session.entries), session.size
 
     def add(self, sid: SessionId, peer: PeerName, envelope: Outgoing, *, is_blocked: bool) -> None:
         """Take a message in the open batch; it is transmitted when that has landed.

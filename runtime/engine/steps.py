@@ -82,8 +82,6 @@ def run_atomic(
         run.put_aside(error)
     txn.apply()
     run.append(Stepped(run.now(), path, atomic.name, mark, encoded))
-    if run.host.commit_callbacks:
-        run.manager.announce_commit()
     return value
 
 

@@ -142,7 +142,8 @@ def test_a_journal_is_read_page_by_page(network: Network) -> None:
     assert [row.kind for row in rows] == ["started", "sent", "received"]
 
 
-def test_the_operator_intervenes(network: Network) -> None:
+def test_the_operator_intervenes(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "sennit.operator")
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait")
 
@@ -156,6 +157,9 @@ def test_the_operator_intervenes(network: Network) -> None:
     assert [row.flow for row in client.unclaimed()] == ["other.sell"]
     assert (client.drop_unclaimed("other.sell"), client.drop_unclaimed("sell")) == (1, 0)
     assert network.node.forgotten == [("ann", "order-17")]
+    said = [record.getMessage() for record in caplog.records if record.name == "sennit.operator"]
+    assert said[:2] == [f"RetryFlow by user ann: {flow_id}", f"KillFlow by user ann: {flow_id}"]
+    assert said[-2:] == ["DropUnclaimed by user ann: other.sell", "DropUnclaimed by user ann: sell"]
     assert network.node.retried == [flow_id]
     assert (was_live, is_live) == (True, False)
     assert client.info().is_draining

@@ -158,26 +158,58 @@ def test_a_key_that_the_store_can_not_have_fails_the_flow_and_not_the_node(
     assert alice.start_flow(deposit, [1]).result() == [1]
 
 
-def test_callbacks_hear_of_commits_with_atomic_writes_once_they_are_durable() -> None:
-    disk = HeldDisk()
-    network = SimulatedNetwork(disk=disk)
-    alice = network.node("Alice", apps=[deposit])
-    heard: list[int] = []
-    alice.host.on_commit(lambda: heard.append(balance(alice, "anna")))
-    alice.begin_flow(deposit, [1, 2])
+heard: list[str] = []
+
+
+@atomic
+def tell(txn: StoreTxn, what: str) -> None:
+    txn.on_durable(lambda: heard.append(what))
+    if what == "nothing":
+        raise Overdrawn("anna", -1)
+    if what == "trouble":
+        txn.on_durable(lambda: 1 / 0)  # type: ignore[arg-type]
+
+
+@flow
+def tell_all(words: list[str]) -> str:
+    for word in words:
+        try:
+            tell(word)
+        except Overdrawn:
+            continue
+    sleep(10)
+    return "told"
+
+
+def test_callbacks_hear_of_their_writes_once_these_are_durable_and_not_again_at_a_replay() -> None:
+    heard.clear()
+    network = SimulatedNetwork(disk=HeldDisk())
+    alice = network.node("Alice", apps=[tell_all])
+    alice.begin_flow(tell_all, ["one", "two"])
     turn(network)
 
     assert heard == []
     alice.store.make_durable()
     turn(network)
-    assert heard == [3]
+    assert heard == ["one", "two"]
+    alice.restart()
+    network.run_for(1)
+    assert heard == ["one", "two"]
+
+
+def test_nobody_hears_of_writes_that_were_discarded(network: SimulatedNetwork) -> None:
+    heard.clear()
+    alice = network.node("Alice", apps=[tell_all])
+
+    assert alice.start_flow(tell_all, ["nothing", "one"]).result() == "told"
+
+    assert heard == ["one"]
 
 
 def test_a_callback_that_fails_keeps_nobody_waiting(network: SimulatedNetwork) -> None:
-    alice = network.node("Alice", apps=[deposit])
-    alice.host.on_commit(lambda: 1 / 0)  # type: ignore[arg-type]
+    alice = network.node("Alice", apps=[tell_all])
 
-    assert alice.start_flow(deposit, [1]).result() == [1]
+    assert alice.start_flow(tell_all, ["trouble"]).result() == "told"
 
 
 # --- outside of flows -----------------------------------------------------------------------

@@ -58,6 +58,12 @@ def write(txn: StoreTxn, text: str) -> None:
     txn.put(SPACE, b"key", text.encode())
 
 
+@atomic
+def write_and_tell(txn: StoreTxn, text: str) -> None:
+    txn.put(SPACE, b"key", text.encode())
+    txn.on_durable(lambda: effects.append("committed"))
+
+
 # --- rule 1: log what is not deterministic ------------------------------------------------
 
 
@@ -167,7 +173,7 @@ def consume_and(peer: Party, how: str) -> str:
         case "step":
             affect(word)
         case "atomic":
-            write(word)
+            write_and_tell(word)
         case _:
             return word
     sleep(1_000)
@@ -191,8 +197,6 @@ def test_rule_2_nothing_leaves_before_what_it_depends_on_is_durable(how: str) ->
     network = SimulatedNetwork(disk=disk)
     wire = Wire(network)
     alice, bob = pair(network, consume_and, feed)
-    committed: list[str] = []
-    alice.host.on_commit(lambda: committed.append("committed"))
     handle = alice.begin_flow(consume_and, bob.party, how)
 
     def has_left() -> bool:
@@ -202,7 +206,7 @@ def test_rule_2_nothing_leaves_before_what_it_depends_on_is_durable(how: str) ->
             case "step":
                 return bool(effects)
             case "atomic":
-                return bool(committed)
+                return "committed" in effects
             case "acknowledge":
                 return any(ack.up_to == 1 for _, ack in wire.acknowledgements)
             case _:

@@ -353,8 +353,7 @@ def test_an_acceptance_of_a_stranger_after_the_end_is_dropped(network: Simulated
     alice.start_flow(fail_early, bob.party)
     network.run_for(1)
     assert mallory.wire.of(Open) == []
-    ((peer, count, _),) = alice.running.outbox.pending()
-    assert (peer, count) == (bob.party.name, 2)
+    assert len(alice.running.outbox) == 2
     sid = next(iter(alice.running.outbox._sessions))
 
     mallory.say(alice.party, Accept(sid, SessionId(b"m" * 16), 1, "", ""))
