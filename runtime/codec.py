@@ -41,13 +41,18 @@ from runtime.decoding import (
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
 from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.message_class import class_named, message_class, message_enum, name_of
-from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, open_fields, type_text
+from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, open_fields, sorts_partly, type_text
 from runtime.value_tree import describing_tree, is_same, plumbing_structs, typed_tree
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
 _TEXT_CHARACTERS_MAX: Final = 500
+
+# An ArithmeticError, since a NaN among Decimals can't be compared.
+_REFUSED: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
+
+_SETS: Final = (set, frozenset)
 
 _encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_in_order: Final = msgspec.msgpack.Encoder().encode
@@ -67,6 +72,8 @@ _kind_by_type: Final[dict[type, str]] = {
     cls: kind for cls, kind in BUILTIN_KINDS.items() if cls not in CONTAINERS
 }
 _open_messages: Final[dict[type, str]] = {}
+# Those whose sets the encoder would sort in another way in each process.
+_partly_sorted: Final[dict[type, str]] = {}
 _plans: Final[dict[object, Plan]] = {}
 
 
@@ -119,7 +126,7 @@ def pack(value: object, *, keep_order: bool = False) -> Packed:
         return _pack_carefully(value, keep_order)
     try:
         body = _encode_sorted(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except _REFUSED:
         body = _body_carefully(value, cls.__qualname__, keep_order)
     if len(body) > MESSAGE_BYTES_MAX:
         raise _too_large(cls, body)
@@ -158,13 +165,16 @@ def unpack_any(packed: Packed) -> object:
         raise _bad(packed.type, error) from error
 
 
-def encode(value: object, *, keep_order: bool = False) -> bytes:
+def encode(value: object, *, keep_order: bool = False, carefully: bool = False) -> bytes:
     """Return the bytes of ``value`` in the typed form; raises `UnserialisableMessage`.
 
     They are canonical unless ``keep_order`` leaves dicts in the order they have. Who decodes them
-    must know the type; `pack` is for those who don't.
+    must know the type; `pack` is for those who don't. ``carefully`` is for a list, tuple or dict,
+    whose type does not tell that in it are sets that only their bytes put into one order.
     """
     cls = type(value)
+    if carefully or cls in _SETS:
+        return _checked_size(cls, _body_carefully(value, cls.__qualname__, keep_order))
     if cls in _kind_by_type or cls in CONTAINERS or cls in plumbing_structs:
         return _body(value, cls.__qualname__, keep_order)
     _prepare(cls)
@@ -218,20 +228,25 @@ def _prepare(cls: type) -> str:
     name = name_of(cls)
     if name is None:
         raise UnserialisableMessage(cls.__qualname__, type_text(cls))
-    known = _open_messages if is_open(cls, cls.__qualname__) else _kind_by_type
+    if cls in _open_messages or cls in _partly_sorted:
+        return name
+    if is_open(cls, cls.__qualname__):
+        known = _open_messages
+    else:
+        known = _partly_sorted if sorts_partly(cls) else _kind_by_type
     typed_decoder(cls)
     known[cls] = name
     return name
 
 
 def _body(value: object, path: str, keep_order: bool) -> bytes:
+    if type(value) in _partly_sorted:
+        return _checked_size(type(value), _body_carefully(value, path, keep_order))
     try:
         body = _encode_in_order(value) if keep_order else _encode_sorted(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except _REFUSED:
         body = _body_carefully(value, path, keep_order)
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise _too_large(type(value), body)
-    return body
+    return _checked_size(type(value), body)
 
 
 def _body_carefully(value: object, path: str, keep_order: bool) -> bytes:
@@ -249,9 +264,7 @@ def _container_body(value: Any, keep_order: bool) -> bytes:
     # The careful way says what is wrong, if something is.
     except Exception:
         body = _described_body(value, keep_order)
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise _too_large(cls, body)
-    return body
+    return _checked_size(cls, body)
 
 
 def _described_body(value: object, keep_order: bool) -> bytes:
@@ -280,6 +293,12 @@ def _check_nothing_is_lost(value: object, body: bytes) -> None:
                 "where no type is declared, only what MessagePack has by itself may stand; "
                 "declare the type, or make the field a Packed",
             )
+
+
+def _checked_size(cls: type, body: bytes) -> bytes:
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise _too_large(cls, body)
+    return body
 
 
 def _too_large(cls: type, body: bytes) -> UnserialisableMessage:

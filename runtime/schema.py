@@ -54,6 +54,25 @@ _ABSTRACT_KINDS: Final[dict[object, tuple[str, ...]]] = {
     collections.abc.MutableMapping: ("dict",),
 }
 
+_SETS: Final = (
+    set,
+    frozenset,
+    *(abstract for abstract, kinds in _ABSTRACT_KINDS.items() if "set" in kinds),
+)
+# Any two of one type compare, and always alike. A float or a Decimal may be NaN.
+_TOTALLY_ORDERED: Final = (
+    type(None),
+    bool,
+    int,
+    str,
+    bytes,
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    uuid.UUID,
+)
+
 _open_by_class: Final[dict[type, bool]] = {}
 _reached_by_annotation: Final[dict[object, set[type]]] = {}
 
@@ -139,6 +158,15 @@ def may_hold_subclass(annotation: object) -> bool:
     return any(_has_registered_subclass(cls) for cls in reached)
 
 
+def sorts_partly(annotation: object) -> bool:
+    """Tell whether sorting the sets in ``annotation`` may depend on the order they are in.
+
+    So it is with a set of sets, for which "less" means "is part of": two of them may be neither
+    less nor more, and a sort then leaves them as they came, in another order in each process.
+    """
+    return _sorts_partly(annotation, set())
+
+
 def hints_of(cls: type) -> dict[str, object]:
     """Return the annotations of a class with every name in them resolved."""
     try:
@@ -208,6 +236,40 @@ def _is_open_message(cls: type, visiting: set[type]) -> bool:
     fields = cast(type[msgspec.Struct], cls).__struct_fields__
     found = [_is_open(hints[name], f"{cls.__qualname__}.{name}", visiting) for name in fields]
     return any(found)
+
+
+def _sorts_partly(annotation: object, visited: set[type]) -> bool:
+    for member in members(annotation):
+        origin = typing.get_origin(member) or member
+        parts = typing.get_args(member)
+        if origin is typing.Literal:
+            continue
+        if origin in _SETS and not all(map(_is_totally_ordered, parts)):
+            return True
+        if any(_sorts_partly(part, visited) for part in parts):
+            return True
+        if isinstance(origin, type) and _is_unseen_message(origin, visited):
+            fields = hints_of(origin).values()
+            if any(_sorts_partly(part, visited) for part in (*fields, *origin.__subclasses__())):
+                return True
+    return False
+
+
+def _is_unseen_message(cls: type, visited: set[type]) -> bool:
+    if cls in visited or name_of(cls) is None or issubclass(cls, enum.Enum):
+        return False
+    visited.add(cls)
+    return True
+
+
+def _is_totally_ordered(annotation: object) -> bool:
+    for member in members(annotation):
+        origin = typing.get_origin(member) or member
+        if origin is typing.Literal or origin is ... or origin in _TOTALLY_ORDERED:
+            continue
+        if origin is not tuple or not all(map(_is_totally_ordered, typing.get_args(member))):
+            return False
+    return True
 
 
 def _collect_messages(annotation: object, reached: set[type]) -> None:

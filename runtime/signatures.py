@@ -22,7 +22,7 @@ from runtime.codec import Packed, decode, encode, pack, unpack, unpack_any
 from runtime.decoding import typed_decoder
 from runtime.errors import BadMessage, MisuseError, SessionError, UnserialisableMessage
 from runtime.limits import MESSAGE_BYTES_MAX
-from runtime.schema import BUILTIN_KINDS, is_open, people_text
+from runtime.schema import BUILTIN_KINDS, is_open, people_text, sorts_partly
 from runtime.signature_text import Convert, Target, values_from_text
 
 _encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -94,19 +94,18 @@ class Arguments:
     def encode(self, values: tuple[object, ...]) -> bytes:
         """Return the canonical bytes of the values; raises `UnserialisableMessage`."""
         codecs = self._codecs or self._codecs_now()
-        if not codecs.is_packed_anywhere:
+        if codecs.is_quick:
             body = _quickly(_encode_sorted, values)
             if body is not None:
                 return body
         try:
             if codecs.is_packed_anywhere:
-                return encode(
-                    [
-                        pack(value) if is_packed else value
-                        for value, is_packed in zip(values, codecs.is_packed, strict=True)
-                    ]
-                )
-            return encode(values)
+                written = [
+                    pack(value) if is_packed else value
+                    for value, is_packed in zip(values, codecs.is_packed, strict=True)
+                ]
+                return encode(written, carefully=codecs.sorts_partly)
+            return encode(values, carefully=codecs.sorts_partly)
         except UnserialisableMessage:
             # Now value by value, to name the parameter.
             for parameter, value in zip(self.parameters, values, strict=True):
@@ -220,7 +219,7 @@ def _quickly(encoder: Callable[[object], bytes], value: object) -> bytes | None:
     """Return what `encode` would, if there is nothing special about ``value``; it is hot."""
     try:
         body = encoder(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
         return None
     return body if len(body) <= MESSAGE_BYTES_MAX else None
 
@@ -236,6 +235,11 @@ class _Codecs:
         ]
         self.is_packed = [_must_be_packed(annotation) for annotation in self.annotations]
         self.is_packed_anywhere = any(self.is_packed)
+        self.sorts_partly = any(
+            not is_packed and sorts_partly(annotation)
+            for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)
+        )
+        self.is_quick = not self.is_packed_anywhere and not self.sorts_partly
         self.result: Any = hints.get("return", Parameter.empty)
         self.is_result_packed = _must_be_packed(self.result)
         self.is_result_scalar = isinstance(self.result, type) and self.result in _SCALARS

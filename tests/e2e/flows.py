@@ -69,6 +69,19 @@ def nap_in_step(seconds: float) -> float:
     return nap_on_gevent(seconds)
 
 
+@step
+def count_of(pairs: set[frozenset[str]], weights: frozenset[float]) -> int:
+    return len(pairs) + len(weights)
+
+
+@flow
+def count_and_wait(words: list[str]) -> int:
+    """Hand sets to a step, whose order of iteration differs between processes; then wait."""
+    count = count_of({frozenset({word, "x"}) for word in words}, frozenset(map(float, words)))
+    sleep(WEEK_SECONDS)
+    return count
+
+
 @step(thread=True)
 def nap_natively(seconds: float) -> float:
     time.sleep(seconds)
