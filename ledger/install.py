@@ -57,6 +57,7 @@ def _install_notary(host: Host, role: str) -> None:
         raise ConfigurationError(
             "notary", f"there is no role {role!r}", f"Use {VALIDATING!r} or {NON_VALIDATING!r}"
         )
-    notary = Notary(host.me.key, host.signer.sign, is_validating=role == VALIDATING)
+    notary = Notary(host.me.key, host.signer.sign, host.clock, is_validating=role == VALIDATING)
     host.provide(Notary, notary)
     host.register(notary_service)
+    host.on_flow_end(notary_service.leave_queue)

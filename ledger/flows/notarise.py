@@ -6,6 +6,8 @@ NotarisationRequest(filtered, signature)   ─────>
 Offer, and its history                     ─────>
                                            <─────   Notarised(signatures) or NotaryRefusal(...)
 
+A busy notary answers the request with `BusyRefusal` at once; it is sent again after that time.
+
 content signed by the client = "sennit notarisation request" 00 || msgpack of
                                [id, inputs in order, references in order]
 """
@@ -35,6 +37,9 @@ from runtime.flow import flow
 from runtime.limits import RETRY_MS_FIRST, RETRY_MS_MAX
 from runtime.party import Party
 from runtime.session import Session, initiate
+
+# A notary that says it needs longer is asked again after this, in case it has become faster.
+PATIENCE_SECONDS: Final = 600.0
 
 REQUEST_PREFIX: Final = b"sennit notarisation request\0"
 
@@ -123,10 +128,10 @@ def claim_of(filtered: FilteredTransaction) -> UniquenessClaim:
 def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> TransactionSignature:
     """Return the notary's signature; all others are there already.
 
-    Waits as long as the notary is away or busy. Raises a `NotaryError` if it refuses: then it has
-    consumed nothing for this transaction, and never will, unless it is asked again. With
-    ``only_if_granted`` it is asked only for what it has granted already, to somebody else perhaps,
-    and `NotaryError` says that it has not.
+    Waits as long as the notary is away or busy; `runtime.timeout` bounds that. Raises a
+    `NotaryError` if it refuses: then it has consumed nothing for this transaction, and never will,
+    unless it is asked again. With ``only_if_granted`` it is asked only for what it has granted
+    already, to somebody else perhaps, and `NotaryError` says that it has not.
     """
     notary = signed.transaction.notary
     if notary is None:
@@ -141,7 +146,9 @@ def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> Transa
         try:
             return _ask(initiate(notary), signed, request)
         except NotaryUnavailable as busy:
-            sleep(max(busy.wait_seconds, delay_seconds))
+            # In this order, a wait that is no number is passed over.
+            wait_seconds = min(max(delay_seconds, busy.wait_seconds), PATIENCE_SECONDS)
+            sleep(wait_seconds * _stretch(signed.id))
         except NotaryError:
             raise
         except LedgerError as error:
@@ -151,6 +158,11 @@ def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> Transa
             # Something went wrong there that is no verdict; it may have granted it or not.
             sleep(delay_seconds)
         delay_seconds = min(2 * delay_seconds, RETRY_MS_MAX / 1000)
+
+
+def _stretch(tx_id: SecureHash) -> float:
+    """Return 1 to 1.5, so that not all who were told the same come back at the same time."""
+    return 1 + tx_id.digest[0] / 510
 
 
 def _ask(

@@ -2,7 +2,8 @@
 
 The grant and the event that leads to the answer are in one commit, so the answer can be lost, but
 never the grant that it tells of. Requests whose grants became durable together are signed together,
-by one signature over a Merkle tree of their ids.
+by one signature over a Merkle tree of their ids. A request that would have to wait for long is sent
+away with an estimate before anything is done for it.
 """
 
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from ledger.components import Group
 from ledger.errors import TornOffWrong, TransactionVerificationError
 from ledger.flows.notarise import (
+    BusyRefusal,
     ConflictRefusal,
     InvalidRefusal,
     NotarisationRequest,
@@ -26,6 +28,7 @@ from ledger.flows.notarise import (
 from ledger.flows.resolve import receive_transaction
 from ledger.flows.storing import verify_transaction
 from ledger.hashing import SecureHash
+from ledger.notary_queue import NotaryQueue
 from ledger.signatures import BATCH_MAX, Sign, TransactionSignature, sign_many
 from ledger.stores.notary import claim_states, grant_of
 from ledger.tearoff import NOTARY_GROUPS, FilteredTransaction
@@ -39,10 +42,12 @@ from ledger.uniqueness import (
 )
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import encode
-from runtime.context import durable, me, service
+from runtime.context import current_flow, durable, me, service
 from runtime.flow import responder
+from runtime.ids import FlowId
 from runtime.keys import PublicKey
 from runtime.party import Party
+from runtime.ports import Clock
 from runtime.session import Session
 from runtime.step import step
 
@@ -51,14 +56,32 @@ NON_VALIDATING: Final = "non-validating"
 
 
 class Notary:
-    """What a notary node knows of itself, and the signatures that wait for each other."""
+    """What a notary node knows of itself, its queue, and signatures that wait for each other."""
 
-    def __init__(self, key: PublicKey, sign: Sign, *, is_validating: bool) -> None:
+    def __init__(self, key: PublicKey, sign: Sign, clock: Clock, *, is_validating: bool) -> None:
         self.is_validating = is_validating
+        self.queue = NotaryQueue()
+        self._clock = clock
         self._key = key
         self._sign = sign
         self._waiting: dict[SecureHash, None] = {}
         self._signed: dict[SecureHash, TransactionSignature] = {}
+
+    def take(self, flow_id: FlowId) -> None:
+        """Count a request that can be answered as soon as it is its turn."""
+        self.queue.take(flow_id, self._clock.now_ms())
+
+    def wait_for_client(self, flow_id: FlowId) -> None:
+        """Count a request that waits for its client to send more; see `NotaryQueue`."""
+        self.queue.wait_for_client(flow_id, self._clock.now_ms())
+
+    def send_away(self) -> float:
+        """Return after how many seconds a request shall come again, 0 if it is to be taken now."""
+        return self.queue.send_away(self._clock.now_ms())
+
+    def answered(self, flow_id: FlowId) -> None:
+        """Count a request no more, and learn how long it took."""
+        self.queue.answered(flow_id, self._clock.now_ms())
 
     def await_signature(self, tx_id: SecureHash) -> None:
         """Note that a grant is about to become durable; the signature will be asked for then."""
@@ -82,14 +105,34 @@ class Notary:
 def notary_service(session: Session) -> None:
     """Answer one request."""
     request = session.receive(NotarisationRequest).unwrap(lambda asked: asked)
+    # Nothing is consumed for who only asks what was; the answer costs less than sending it away.
+    wait_seconds = 0.0 if request.only_if_granted else _wait_seconds()
+    if wait_seconds:
+        session.send(BusyRefusal(wait_seconds))
+        return
+    notary, flow_id = service(Notary), current_flow().id
+    notary.take(flow_id)
+    session.send(_answer(session, request))
+    notary.answered(flow_id)
+
+
+def leave_queue(txn: StoreTxn, flow_id: FlowId) -> None:
+    """Count the request of a flow no more, however the flow ends."""
+    txn.host.service(Notary).queue.leave(flow_id)
+
+
+@step(kind="pure", name="ledger.notary_wait")
+def _wait_seconds() -> float:
+    return service(Notary).send_away()
+
+
+def _answer(session: Session, request: NotarisationRequest) -> NotaryAnswer:
     answer = _refusal(session, request)
     if answer is None and request.only_if_granted:
         answer = _look_up(request)
     elif answer is None and service(Notary).is_validating:
         answer = _validate(session, request.filtered.id)
-    if answer is None:
-        answer = _decide(request)
-    session.send(answer)
+    return _decide(request) if answer is None else answer
 
 
 def _refusal(session: Session, request: NotarisationRequest) -> NotaryAnswer | None:
@@ -118,8 +161,11 @@ def _check_visible(filtered: FilteredTransaction, notary: Party) -> None:
 def _validate(session: Session, tx_id: SecureHash) -> NotaryAnswer | None:
     """Have the whole transaction sent and verify it; return the refusal if it is wrong."""
     session.send(WholeWanted())
+    notary, flow_id = service(Notary), current_flow().id
+    notary.wait_for_client(flow_id)
     try:
         signed = receive_transaction(session)
+        notary.take(flow_id)
         if signed.id != tx_id:
             return InvalidRefusal(f"transaction {signed.id} was sent instead of {tx_id}")
         verify_transaction(signed, (me().key,))

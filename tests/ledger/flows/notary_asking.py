@@ -20,7 +20,7 @@ from ledger.signatures import TransactionSignature
 from ledger.states import StateAndRef
 from ledger.tearoff import for_notary
 from ledger.transactions import SignedTransaction
-from runtime import Party, Session, flow, initiate, me, responder
+from runtime import Party, Session, flow, initiate, me, responder, sleep
 from runtime.flow import Responder
 from runtime.keys import PrivateKey
 from tests.ledger.flows.deals import sign_with_us
@@ -31,6 +31,19 @@ from tests.ledger.parties import Deal, Do, linear_id
 def ask(notary: Party, request: NotarisationRequest) -> NotaryAnswer:
     """Send a request as it is and return the first answer."""
     return initiate(notary).exchange(request, NotaryAnswer).unwrap(lambda answer: answer)
+
+
+@flow(name=notarise.name)
+def ask_and_say_no_more(notary: Party, request: NotarisationRequest) -> None:
+    """Have a validating notary wait for the transaction."""
+    initiate(notary).exchange(request, WholeWanted).unwrap(lambda wanted: wanted)
+    sleep(3_600)
+
+
+@flow(name="tests.nap")
+def nap(seconds: float) -> None:
+    """Do nothing for a while."""
+    sleep(seconds)
 
 
 @flow(name=notarise.name)
@@ -79,5 +92,15 @@ def answering(what: str) -> Responder:
             ),
         }
         session.send(answers[what])
+
+    return responder(notarise)(answer)
+
+
+def sending_away(wait_seconds: float) -> Responder:
+    """Return a notary that is always busy and says for how long."""
+
+    def answer(session: Session) -> None:
+        session.receive(NotarisationRequest).unwrap(lambda asked: asked)
+        session.send(BusyRefusal(wait_seconds))
 
     return responder(notarise)(answer)

@@ -266,8 +266,10 @@ def test_what_becomes_durable_together_is_signed_together() -> None:
 
 def test_a_notary_signs_alone_what_nobody_waits_with() -> None:
     key = PrivateKey.from_seed(b"n" * 32)
-    notary = Notary(key.public, lambda _, content: key.sign(content), is_validating=False)
     net = Net(deals)
+    notary = Notary(
+        key.public, lambda _, content: key.sign(content), net.network.clock, is_validating=False
+    )
     one, other, third = (built(net).id for _ in range(3))
     notary.await_signature(one)
     notary.await_signature(other)
