@@ -9,12 +9,15 @@ An envelope is one msgpack array; its first element is the kind:
     [4, to, number, error, error_id]                                      error
     [5, to, number]                                                       end
     [6, to, up_to]                                                        acknowledgement
+    [7, to, sid, error_id]                                                gone
 
 ``sid`` is the sender's session id, ``to`` the receiver's, both 16 bytes. ``number`` counts the
 messages of one direction of a session from 0 to 2^32 - 1; ``up_to`` says that all numbers up to
 and including it are durable at the receiver. ``kind`` and ``body`` are a packed value; an open
-message without payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. Who
-sent an envelope is known from the link that it came over, never from a field.
+message without payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. A gone
+message answers one that was addressed to ``sid``, which is no session of the sender; its ``to`` is
+empty if the answered message did not tell. Who sent an envelope is known from the link that it came
+over, never from a field.
 """
 
 from typing import Final
@@ -102,9 +105,19 @@ class Ack(Envelope, tag=6):
     up_to: int
 
 
-AnyEnvelope = Open | Accept | Refuse | Data | Error | End | Ack
+class Gone(Envelope, tag=7):
+    """``sid`` is no session of the sender (any more): what is addressed to it is in vain."""
+
+    to: SessionId
+    sid: SessionId
+    error_id: ErrorId
+
+
+AnyEnvelope = Open | Accept | Refuse | Data | Error | End | Ack | Gone
 Content = Open | Refuse | Data | Error | End
 """What a flow can come to see: a payload or the end of the conversation."""
+Answer = Ack | Gone
+"""What answers a message, has no number, and is kept and repeated by nobody."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[AnyEnvelope] = msgspec.msgpack.Decoder(AnyEnvelope)
@@ -173,6 +186,9 @@ def _check(envelope: AnyEnvelope) -> None:
             ids, number = [envelope.to], envelope.number
         case Ack():
             ids, number = [envelope.to], envelope.up_to
+        case Gone():
+            ids = [envelope.to or envelope.sid, envelope.sid]
+            _check_names(envelope.error_id)
     if any(len(sid) != SESSION_ID_BYTES for sid in ids):
         raise BadMessage(f"a session id has {SESSION_ID_BYTES} bytes")
     if not 0 <= number <= NUMBER_MAX:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runtime.core.derive import session_id
-from runtime.core.envelopes import Accept, Ack, decode
+from runtime.core.envelopes import Accept, Answer, decode
 from runtime.core.events import (
     Accepted,
     AnyEvent,
@@ -92,6 +92,6 @@ def must_end(machine: SessionMachine) -> bool:
 
 def _restore_received(machine: SessionMachine, event: Received) -> None:
     content = decode(event.envelope)
-    if isinstance(content, Accept | Ack):
+    if isinstance(content, Accept | Answer):
         raise UndecodableEvent(f"event of session {event.session} holds no content")
     machine.restore_arrived(content, event.envelope, is_read=True)

@@ -175,10 +175,12 @@ class SessionMachine:
         Returns nothing for a duplicate, for a message beyond a gap (held), and for one that has no
         room (dropped; the peer sends it again). What is returned has moved the machine; contents
         have joined ``unread`` unless this side is closed. Raises `ProtocolViolation`, and nothing
-        has moved, for a message that the peer can't send now.
+        has moved, for a message that the peer can't send now; see `acknowledged_by`.
         """
         number = number_of(envelope)
-        if number > self.in_next and self.status in (Status.CLOSED, Status.DONE):
+        if number >= self.in_next and self.is_over_for_peer:
+            raise self._violation(envelope)
+        if number > self.in_next and self.status is Status.CLOSED:
             # Nobody will read it, so order has no meaning; after a restart we may not know what
             # was dropped before.
             self.in_next = number
@@ -197,7 +199,20 @@ class SessionMachine:
                 # It came early and turned out to be out of turn; what came before it is good.
                 break
             taken.append(held)
+        if self.is_over_for_peer and self.gap:
+            self.gap.clear()
+            self.gap_bytes = 0
         return taken
+
+    def acknowledged_by(self, envelope: Arriving) -> int:
+        """Return up to which number the peer may forget what it sent, once ``envelope`` came.
+
+        That is -1 if it has to keep everything. What a peer sends after its own end will be out
+        of turn for ever, so it is acknowledged; else the peer would send it for ever.
+        """
+        if self.is_over_for_peer:
+            return max(self.in_next - 1, number_of(envelope))
+        return self.in_next - 1
 
     def _hold(self, number: int, envelope: Arriving, encoded: bytes) -> None:
         # What fills the gap is always let in, or it would stay full for ever.
@@ -277,16 +292,18 @@ class SessionMachine:
         event = _INPUTS.get(type(envelope))
         status = None if event is None else TRANSITIONS.get((self.status, event))
         if status is None:
-            raise ProtocolViolation(
-                f"{self.peer} sent {type(envelope).__name__} "
-                f"while the session is {self.status.value}"
-            )
+            raise self._violation(envelope)
         self.status = status
         if isinstance(envelope, Accept):
             self.peer_sid = envelope.sid
             self.peer_version = envelope.version
             self.app = envelope.app
             self.app_version = envelope.app_version
+
+    def _violation(self, envelope: Arriving) -> ProtocolViolation:
+        return ProtocolViolation(
+            f"{self.peer} sent {type(envelope).__name__} while the session is {self.status.value}"
+        )
 
     def _take_number(self) -> int:
         number = self.out_next

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from runtime.core.envelopes import Ack, encode
+from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
 from runtime.ids import PeerName, SessionId
 from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
@@ -64,6 +64,7 @@ class Commits:
         self.released: list[Callable[[], None]] = []
         self.outgoing: dict[PeerName, list[bytes]] = {}
         self.acks: dict[tuple[PeerName, SessionId], int] = {}
+        self.gone: dict[tuple[PeerName, SessionId, SessionId], Gone] = {}
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -85,6 +86,11 @@ class Commits:
     def acknowledge(self, peer: PeerName, sid: SessionId, up_to: int) -> None:
         """Acknowledge the peer's messages of its session ``sid`` once the open batch is durable."""
         self.acks[peer, sid] = up_to
+        self.wake()
+
+    def deny(self, peer: PeerName, gone: Gone) -> None:
+        """Tell the peer of a session that is not there; once in a batch, however often it asks."""
+        self.gone[peer, gone.to, gone.sid] = gone
         self.wake()
 
     def send(self, peer: PeerName, envelope: bytes) -> None:
@@ -163,7 +169,7 @@ class Commits:
             return
         batch, number = self.batch, self.number
         waiters, released = self.waiters, self.released
-        outgoing, acks = self.outgoing, self.acks
+        outgoing, acks, gone = self.outgoing, self.acks, self.gone
         self._open_next()
         self._flying = batch
         self._flying_waiters = waiters
@@ -176,6 +182,8 @@ class Commits:
             self._flying = None
             self.durable = number
             self.commits += 1
+            for (peer, _, _), envelope in gone.items():
+                outgoing.setdefault(peer, []).append(encode(envelope))
             self._release(released, outgoing, acks)
             waiting, self._flying_waiters = self._flying_waiters, []
             for run in waiting:

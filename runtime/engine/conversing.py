@@ -284,7 +284,7 @@ def _payload(content: Content) -> Packed:
 
 def _content(encoded: bytes) -> Content:
     envelope = envelopes.decode(encoded)
-    assert not isinstance(envelope, envelopes.Ack | envelopes.Accept)
+    assert not isinstance(envelope, envelopes.Answer | envelopes.Accept)
     return envelope
 
 

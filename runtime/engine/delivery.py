@@ -8,6 +8,11 @@ A session of a flow that is over leaves a tombstone, at the responder under both
 message is acknowledged, so that the peer forgets it; a late open message does not start a second
 responder; a late acceptance lets go what waited for it. It stays until the peer's side is over too,
 however long that takes, and nothing is under way to the peer any more, and `TOMBSTONE_MS` longer.
+
+No message is sent for ever. One that is out of turn is acknowledged and counted. One of a session
+that is not here is answered by a `Gone`: an id leaves its node only once the session is durable, a
+restarted node knows its sessions before it listens, and ids never come again, so what is not here
+has been forgotten, or lost with the store, and stays away. The peer lets go what it kept for it.
 """
 
 import logging
@@ -18,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Accept, Ack, Open, Refuse
+from runtime.core.envelopes import Accept, Ack, Gone, Open, Refuse
 from runtime.core.events import Accepted
 from runtime.core.session_machine import SessionMachine
 from runtime.engine.commits import Commits
@@ -97,8 +102,6 @@ class Delivery:
                 self._arrived(peer, envelopes.decode(each), each)
             except BadMessage as error:
                 self._drop(peer, "malformed", str(error))
-            except ProtocolViolation as error:
-                self._drop(peer, "out of turn", str(error))
 
     def peer_reachable(self, peer: PeerName) -> None:
         """See `runtime.ports.Receiver`."""
@@ -219,6 +222,8 @@ class Delivery:
                     self._drop(peer, "not of this session", "an acknowledgement")
             case Open():
                 self._open_arrived(peer, envelope, encoded)
+            case Gone():
+                self._gone_arrived(peer, envelope)
             case _:
                 self._content_arrived(peer, envelope, encoded)
 
@@ -243,12 +248,28 @@ class Delivery:
         if machine.peer != peer:
             self._drop(peer, "not of this session", f"its party is {machine.peer}")
             return
-        taken = machine.arrive(envelope, encoded)
+        if (
+            isinstance(envelope, Accept)
+            and machine.in_next > 0
+            and machine.peer_sid != envelope.sid
+        ):
+            # Another responder to our open message, at a peer that has forgotten the first one.
+            self._deny(peer, envelope)
+            return
+        try:
+            taken = machine.arrive(envelope, encoded)
+        except ProtocolViolation as error:
+            taken = []
+            self._drop(peer, "out of turn", str(error))
         for each, each_encoded in taken:
             self._keep(run, machine, each, each_encoded)
         sender_sid = envelope.sid if isinstance(envelope, Accept | Refuse) else machine.peer_sid
-        if machine.in_next > 0 and sender_sid is not None:
-            self.commits.acknowledge(peer, sender_sid, machine.in_next - 1)
+        up_to = machine.acknowledged_by(envelope)
+        if sender_sid is None and machine.is_over_for_peer:
+            # It has refused this session, and speaks in it all the same.
+            self._deny(peer, envelope)
+        elif sender_sid is not None and up_to >= 0:
+            self.commits.acknowledge(peer, sender_sid, up_to)
         if taken:
             run.arrived(machine.number)
 
@@ -285,7 +306,11 @@ class Delivery:
         sid = envelope.to
         tombstone = self._tombstone(sid)
         if tombstone is None:
-            self._drop(peer, "of no session", type(envelope).__name__)
+            if self.manager.partly_read:
+                # It may belong to a flow whose journal nobody can read at the moment.
+                self._drop(peer, "of no session", type(envelope).__name__)
+            else:
+                self._deny(peer, envelope)
             return
         if tombstone.peer != peer:
             self._drop(peer, "not of this session", f"its party is {tombstone.peer}")
@@ -296,6 +321,9 @@ class Delivery:
                     tombstone.other = envelope.sid
                     self._put_tombstone(sid, tombstone)
                     self._accepted(peer, sid, envelope.sid)
+                elif tombstone.other != envelope.sid:
+                    self._deny(peer, envelope)
+                    return
             case Refuse():
                 self.outbox.drop(sid)
                 tombstone.other = envelope.sid
@@ -306,6 +334,57 @@ class Delivery:
                 pass
         if tombstone.other:
             self.commits.acknowledge(peer, tombstone.other, envelopes.number_of(envelope))
+        elif tombstone.forget_after and not self.outbox.has(sid):
+            # The peer has refused it, and speaks all the same. If it were only that its acceptance
+            # is late, our end would wait for that.
+            self._deny(peer, envelope)
+
+    # --- sessions that are not there ------------------------------------------------------------
+
+    def _deny(self, peer: PeerName, envelope: Accept | envelopes.Content) -> None:
+        """Answer that there is no such session, so that the peer lets go what it keeps for it."""
+        assert not isinstance(envelope, Open)
+        sender_sid = envelope.sid if isinstance(envelope, Accept | Refuse) else SessionId(b"")
+        error_id = self.manager.hospital.new_error_id()
+        self._drop(peer, "of no session", f"{type(envelope).__name__}, error id {error_id}")
+        self.commits.deny(peer, Gone(sender_sid, envelope.to, error_id))
+
+    def _gone_arrived(self, peer: PeerName, gone: Gone) -> None:
+        """Let go what is under way to a session that the peer does not have; it fails, if it lives.
+
+        If nothing is under way to it, this has happened before.
+        """
+        sid = gone.to or self.outbox.sender_to(peer, gone.sid)
+        known_peer = None if sid is None else self.outbox.peer_of(sid)
+        if sid is None or known_peer is None:
+            return
+        if known_peer != peer:
+            self._drop(peer, "not of this session", f"its party is {known_peer}")
+            return
+        found, tombstone = self.sessions.get(sid), self._tombstone(sid)
+        if found is not None:
+            run, machine = found
+            if machine.peer_sid == gone.sid and self._lose(run, machine, gone):
+                self.outbox.drop(sid)
+                run.arrived(machine.number)
+        elif tombstone is None or tombstone.other == gone.sid:
+            self.outbox.drop(sid)
+            if tombstone is not None:
+                self._peer_is_over(sid, tombstone)
+
+    def _lose(self, run: "FlowRun", machine: SessionMachine, gone: Gone) -> bool:
+        """Let the flow find an error as the peer's last message; False if there is no room for it.
+
+        Then the peer is asked and answers again.
+        """
+        if machine.is_over_for_peer:
+            return True
+        error = envelopes.Error(machine.sid, machine.in_next, None, gone.error_id)
+        encoded = envelopes.encode(error)
+        taken = machine.arrive(error, encoded)
+        for each, each_encoded in taken:
+            self._keep(run, machine, each, each_encoded)
+        return bool(taken)
 
     def _accepted(self, peer: PeerName, sid: SessionId, peer_sid: SessionId) -> None:
         """Let go what waited for acceptance. The open message has arrived, so it is forgotten.

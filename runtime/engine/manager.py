@@ -83,6 +83,8 @@ class FlowManager:
         self.delivery = Delivery(self, commits, outbox, clock)
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: dict[FlowId, FlowRun] = {}
+        # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.
+        self.partly_read: set[FlowId] = set()
         self.is_stopping = False
         self.is_draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
@@ -350,6 +352,7 @@ class FlowManager:
             commits.put(RESULTS, run.key, encode_row(row))
         run.machine.move(Input.ENDED)
         self.runs.pop(run.flow_id, None)
+        self.partly_read.discard(run.flow_id)
         self._remember(run)
         run.ended_ms = self.clock.now_ms()
         run.wait = None

@@ -56,10 +56,11 @@ class _Entry:
 class _Session:
     """The unacknowledged messages of one session."""
 
-    __slots__ = ("entries", "is_blocked", "on_room", "peer", "size")
+    __slots__ = ("addressee", "entries", "is_blocked", "on_room", "peer", "size")
 
     def __init__(self, peer: PeerName) -> None:
         self.peer = peer
+        self.addressee = SessionId(b"")
         self.entries: deque[_Entry] = deque()
         self.size = 0
         self.is_blocked = False
@@ -69,10 +70,13 @@ class _Session:
 class _Link:
     """What is under way to one peer."""
 
-    __slots__ = ("delay_ms", "had_progress", "sessions", "timer")
+    __slots__ = ("delay_ms", "had_progress", "senders", "sessions", "timer")
 
     def __init__(self) -> None:
         self.sessions: dict[SessionId, _Session] = {}
+        # Our session by the peer's, of those that something was sent again for. Not of all, since
+        # that would cost each message something, and one that arrives is not asked about.
+        self.senders: dict[SessionId, SessionId] = {}
         self.delay_ms = RESEND_MS_FIRST
         self.had_progress = False
         self.timer: Timer | None = None
@@ -154,6 +158,19 @@ class Outbox:
         """Tell whether a session has messages that the peer has not acknowledged."""
         return sid in self._sessions
 
+    def peer_of(self, sid: SessionId) -> PeerName | None:
+        """Return whom the unacknowledged messages of a session are for; None if it has none."""
+        session = self._sessions.get(sid)
+        return None if session is None else session.peer
+
+    def sender_to(self, peer: PeerName, peer_sid: SessionId) -> SessionId | None:
+        """Return which session keeps sending to the session ``peer_sid`` of ``peer``, if one does.
+
+        It is known from the second sending on.
+        """
+        link = self._links.get(peer)
+        return None if link is None else link.senders.get(peer_sid)
+
     def unacknowledged_bytes(self, sid: SessionId) -> int:
         """Return how much of a session the peer has not acknowledged."""
         session = self._sessions.get(sid)
@@ -194,7 +211,7 @@ class Outbox:
             row = _row_decoder.decode(value)
             sid, number = SessionId(key[:16]), int.from_bytes(key[16:], "big")
             envelope = envelopes.decode(row.envelope, is_addressed=False)
-            assert not isinstance(envelope, envelopes.Ack)
+            assert not isinstance(envelope, envelopes.Answer)
             entry = self._insert(sid, row.peer, number, envelope, len(row.envelope))
             entry.is_released = True
             if isinstance(envelope, envelopes.Data | envelopes.Error | envelopes.End):
@@ -242,6 +259,8 @@ class Outbox:
         link = self._links[session.peer]
         # The timer stays: to set it anew for each lone message costs more than one call in vain.
         del link.sessions[sid]
+        if session.addressee and link.senders.get(session.addressee) == sid:
+            del link.senders[session.addressee]
 
     def _arm(self, peer: PeerName, link: _Link, delay_ms: int) -> None:
         if link.timer is not None:
@@ -262,12 +281,15 @@ class Outbox:
         """Transmit again what is due, once what it depends on is durable."""
         count = size = 0
         now = self.clock.now_ms()
-        for session in link.sessions.values():
+        for sid, session in link.sessions.items():
             if count > RESEND_ENVELOPES_MAX or size > RESEND_BYTES_MAX:
                 self._arm(peer, link, RESEND_PAUSE_MS)
                 break
             for entry in session.entries:
                 if entry.is_released and entry.due_ms <= now:
+                    if not session.addressee and not isinstance(entry.envelope, envelopes.Open):
+                        session.addressee = entry.envelope.to
+                        link.senders[session.addressee] = sid
                     entry.resent += 1
                     entry.due_ms = now + min(
                         RESEND_MS_FIRST << min(entry.resent, 16), RESEND_MS_MAX

@@ -80,6 +80,8 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
     run = FlowRun(manager, flow_id_at(key), key, definition, FlowMachine(events), sessions)
     run.machine.index_next = len(records)
     run.is_partly_read = is_partly_read
+    if is_partly_read:
+        manager.partly_read.add(run.flow_id)
     manager.runs[run.flow_id] = run
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
@@ -97,6 +99,7 @@ def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> 
     started = events[0]
     assert isinstance(started, Started)
     run.is_partly_read = False
+    manager.partly_read.discard(run.flow_id)
     run.sessions = fold_sessions(events)
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
@@ -125,7 +128,7 @@ def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | No
 
 def _recover_inbox(manager: "FlowManager") -> None:
     """Hand back what had arrived and was not read. Rows are in order of session and number."""
-    may_be_orphans = not any(run.is_partly_read for run in manager.runs.values())
+    may_be_orphans = not manager.partly_read
     for key, encoded in list(manager.commits.scan(INBOX, b"", None)):
         found = manager.delivery.sessions.get(session_of(key))
         if found is not None:
@@ -136,7 +139,7 @@ def _recover_inbox(manager: "FlowManager") -> None:
 
 def _restore_unread(machine: SessionMachine, encoded: bytes) -> None:
     content = envelopes.decode(encoded)
-    assert not isinstance(content, envelopes.Accept | envelopes.Ack)
+    assert not isinstance(content, envelopes.Accept | envelopes.Answer)
     machine.restore_arrived(content, encoded, is_read=False)
 
 

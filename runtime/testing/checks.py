@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from runtime.codec import fingerprint
 from runtime.core import envelopes
 from runtime.core.derive import session_id
-from runtime.core.envelopes import Ack, Content, Data, Open, Refuse
+from runtime.core.envelopes import Answer, Content, Data, Open, Refuse
 from runtime.core.events import (
     JOURNAL,
     Accepted,
@@ -163,7 +163,7 @@ def _read_sessions(
             case Received():
                 side = sides[session_id(started.seed, event.session)]
                 content = envelopes.decode(event.envelope)
-                assert not isinstance(content, Ack | envelopes.Accept)
+                assert not isinstance(content, Answer | envelopes.Accept)
                 if side.received and event.number <= max(side.received):
                     yield f"{node}: message {event.number} of a session is received out of order"
                 side.received[event.number] = content
@@ -224,9 +224,9 @@ class LateMessages:
                 envelope = envelopes.decode(encoded)
                 yield f"{link.target} does not answer the late message {envelope} of {link.source}"
 
-    def acknowledged(self, link: Link, ack: Ack) -> None:
+    def was_answered(self, link: Link, answer: Answer) -> None:
         """Take an answer."""
-        self.answered.add((link.target, ack.to))
+        self.answered.add((link.target, answer.to))
 
     def _expected_answer(self, link: Link, encoded: bytes) -> tuple[str, SessionId] | None:
         envelope = envelopes.decode(encoded)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Ack
+from runtime.core.envelopes import Answer
 from runtime.ports import Batch
 from runtime.testing import checks
 from runtime.testing.faults import Fate, Fault, FaultPlan
@@ -186,8 +186,8 @@ class Simulation:
     def _answered(self, late: checks.LateMessages, link: Link, frame: list[bytes]) -> None:
         for encoded in frame:
             envelope = envelopes.decode(encoded)
-            if isinstance(envelope, Ack):
-                late.acknowledged(link, envelope)
+            if isinstance(envelope, Answer):
+                late.was_answered(link, envelope)
 
     def submitted(self, node: SimulatedNode, batch: Batch) -> None:
         """See `runtime.testing.network.Disk`."""

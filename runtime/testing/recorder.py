@@ -10,7 +10,7 @@ from hashlib import blake2b
 import msgspec
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Open, Refuse, number_of
+from runtime.core.envelopes import Accept, Ack, Answer, AnyEnvelope, Gone, Open, Refuse, number_of
 from runtime.core.events import JOURNAL, AnyEvent, Ended, Started, decode
 from runtime.engine.outbox import OUTBOX, Row
 from runtime.error_codec import decode_error
@@ -83,7 +83,7 @@ class Recorder:
             self._digest.update(encoded)
             if self._is_traced:
                 self.note(f"{_short(link.source)} -> {_short(link.target)} {_shown(envelope)}")
-            if not isinstance(envelope, Ack):
+            if not isinstance(envelope, Answer):
                 self.sent[link, encoded] = None
                 self._check_sent(link, envelope)
 
@@ -102,7 +102,7 @@ class Recorder:
         events[index] = event
 
     def _check_sent(self, link: Link, envelope: AnyEnvelope) -> None:
-        assert not isinstance(envelope, Ack)
+        assert not isinstance(envelope, Answer)
         unaddressed = _unaddressed(envelope)
         if (link.source, unaddressed) not in self._durable:
             self.problem(f"{link.source} sends what is not durable: {_shown(envelope)}")
@@ -137,6 +137,8 @@ def _shown(envelope: AnyEnvelope) -> str:
             return f"{kind} {envelope.sid.hex()[:6]} to {envelope.to.hex()[:6]}"
         case Ack():
             return f"{kind} {envelope.up_to} to {envelope.to.hex()[:6]}"
+        case Gone():
+            return f"{kind} {envelope.sid.hex()[:6]} to {envelope.to.hex()[:6]}"
         case _:
             return f"{kind} {envelope.number} to {envelope.to.hex()[:6]}"
 

@@ -5,7 +5,7 @@ from random import Random
 from typing import Final
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Data, End, Error, Open, Refuse
+from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Data, End, Error, Gone, Open, Refuse
 from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.testing.memory_transport import Link
 from runtime.testing.network import SimulatedNetwork
@@ -58,6 +58,8 @@ class Stranger:
                 Data(envelope.to, number, "int", b"\x07"),
                 Error(envelope.to, number, None, ErrorId("")),
                 End(envelope.to, number),
+                Gone(envelope.to, getattr(envelope, "sid", own), ErrorId("")),
+                Gone(SessionId(b""), envelope.to, ErrorId("")),
             )
         )
         return [envelopes.encode(forged)]

@@ -3,9 +3,12 @@
 from typing import Final
 
 from runtime import FlowKilled, FlowTimeout, SessionClosed, SessionNotOpen, UnexpectedFlowEnd
+from runtime.core.envelopes import SESSION_ID_BYTES
+from runtime.engine.delivery import TOMBSTONES
+from runtime.ids import SessionId
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
-from runtime.testing.world import Request, World, either, raised, returned, succeeded
+from runtime.testing.world import Request, World, either, ended, raised, returned, succeeded
 from tests.simulation import flows
 
 
@@ -211,6 +214,47 @@ def _heard_all(node: SimulatedNode, expected: int) -> None:
     assert counted(node, "heard it all") == expected
 
 
+def forgetfulness(world: World) -> None:
+    """Nodes forget sessions as soon as those are over and nothing is under way any more.
+
+    What comes for them later, because an acknowledgement was lost, must not come for ever.
+    """
+    everybody = nodes(world, "Alice", "Bob", "Carol")
+    peers = [node.party for node in everybody]
+    for number in range(6):
+        one, other = world.random.sample(everybody, 2)
+        rounds = world.random.randint(0, 3)
+        requests = [
+            world.request(one, flows.play, other.party, rounds),
+            world.request(one, flows.tell, other.party, [f"{number} {each}" for each in "abc"]),
+            world.request(one, flows.give_up, other.party),
+            world.request(one, flows.ask_nobody, other.party),
+            world.request(one, flows.improvise, peers, world.random.randrange(1_000_000), 5, 1),
+        ]
+        expected = [
+            returned([-each for each in range(rounds)]),
+            returned(None),
+            raised(flows.Enough),
+            raised(UnexpectedFlowEnd),
+            ended,
+        ]
+        for request, expectation in zip(requests, expected, strict=True):
+            request.expect(expectation).after(world.random.random() * 5)
+    for moment in range(150):
+        node = everybody[moment % 3]
+        world.after(moment / 10, lambda node=node: forget_sessions(node))  # type: ignore[misc]
+
+
+def forget_sessions(node: SimulatedNode) -> None:
+    """Forget what answers late messages, except late open messages."""
+    if node.engine is None:
+        return
+    outbox = node.engine.outbox
+    for key, _ in list(node.engine.commits.scan(TOMBSTONES, b"", None)):
+        if len(key) == SESSION_ID_BYTES and not outbox.has(SessionId(key)):
+            node.engine.commits.delete(TOMBSTONES, key)
+
+
 def great_messages(world: World) -> None:
     alice, bob = nodes(world, "Alice", "Bob")
     world.request(alice, flows.pour, bob.party, 7_000_000, 6).expect(returned(42_000_000))
@@ -231,4 +275,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     hospital,
     late_installation,
     short_sessions,
+    forgetfulness,
 )

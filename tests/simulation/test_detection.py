@@ -56,6 +56,14 @@ def answer_no_late_messages(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_late_arrived", lambda *arguments: None)
 
 
+def keep_sending_to_what_is_gone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "_gone_arrived", lambda *arguments: None)
+
+
+def deny_no_session(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "_deny", lambda *arguments: None)
+
+
 def never_send_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Outbox, "_resend", lambda *arguments: None)
 
@@ -112,6 +120,8 @@ BREAKS: Final[list[tuple[Break, Scenario]]] = [
     (keep_what_was_read, scenarios.ping_pong),
     (leave_no_tombstones, scenarios.ping_pong),
     (answer_no_late_messages, scenarios.ping_pong),
+    (keep_sending_to_what_is_gone, scenarios.forgetfulness),
+    (deny_no_session, scenarios.forgetfulness),
     (never_send_again, scenarios.ping_pong),
     (forget_client_ids, scenarios.ping_pong),
     (take_duplicates, scenarios.ping_pong),

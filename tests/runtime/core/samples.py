@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Data, End, Error, Open, Refuse
+from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Data, End, Error, Gone, Open, Refuse
 from runtime.core.events import (
     Accepted,
     AnyEvent,
@@ -42,6 +42,8 @@ ENVELOPES: Final[dict[str, AnyEnvelope]] = {
     "error with exception": Error(PEERS, 8, b"\x95packed", ERROR_ID),
     "end": End(PEERS, 9),
     "acknowledgement": Ack(PEERS, 9),
+    "gone": Gone(PEERS, OURS, ERROR_ID),
+    "gone without address": Gone(SessionId(b""), OURS, ERROR_ID),
 }
 
 _ORIGIN: Final = Origin(BOB, PEERS, "trade.sell", 3, "trade", "1.2")

@@ -17,10 +17,12 @@ from runtime.core.envelopes import (
     REASON_CHARACTERS_MAX,
     Accept,
     Ack,
+    Answer,
     AnyEnvelope,
     Data,
     End,
     Error,
+    Gone,
     Open,
     Refuse,
     decode,
@@ -62,7 +64,7 @@ def test_the_bytes_of_the_first_version_are_still_written_and_read(name: str) ->
 def test_each_message_has_a_number_in_its_direction(name: str, number: int) -> None:
     envelope = ENVELOPES[name]
 
-    assert not isinstance(envelope, Ack)
+    assert not isinstance(envelope, Answer)
     assert number_of(envelope) == number
 
 
@@ -96,6 +98,9 @@ HOSTILE: Final[dict[str, AnyEnvelope]] = {
     "huge number": End(OURS, NUMBER_MAX + 1),
     "huge number of an error": Error(OURS, 2**63, None, ERROR_ID),
     "huge acknowledgement": Ack(OURS, 2**63),
+    "nothing that is gone": Gone(OURS, SessionId(b""), ERROR_ID),
+    "short session of what is gone": Gone(SessionId(b"short"), PEERS, ERROR_ID),
+    "long error id of what is gone": Gone(OURS, PEERS, ErrorId(LONG_NAME)),
     "long flow name": Open(OURS, LONG_NAME, 1, "", "", b"", "", b""),
     "long app": Open(OURS, "f", 1, LONG_NAME, "", b"", "", b""),
     "long app version": Accept(OURS, PEERS, 1, "", LONG_NAME),

@@ -214,6 +214,42 @@ def test_what_came_early_and_is_out_of_turn_is_dropped_and_what_came_before_it_i
     assert machine.gap == {}
 
 
+@pytest.mark.parametrize("status", [Status.PEER_ENDED, Status.DONE])
+@pytest.mark.parametrize("beyond", [0, 5])
+def test_what_follows_the_peers_end_is_refused_and_may_be_forgotten(
+    status: Status, beyond: int
+) -> None:
+    # Breaks when it is held as if something could still come before it.
+    machine = in_status(status)
+    in_next = machine.in_next
+    late = data(in_next + beyond)
+
+    with pytest.raises(ProtocolViolation):
+        arrive(machine, late)
+
+    assert (machine.status, machine.in_next, machine.gap) == (status, in_next, {})
+    assert machine.acknowledged_by(late) == in_next + beyond
+    assert machine.acknowledged_by(data(1)) == in_next - 1
+
+
+def test_a_gap_behind_the_peers_end_is_let_go() -> None:
+    machine = in_status(Status.OPEN)
+    arrive(machine, data(4))
+    arrive(machine, end(2))
+
+    arrive(machine, data(1))
+
+    assert (machine.status, machine.gap, machine.gap_bytes) == (Status.PEER_ENDED, {}, 0)
+
+
+def test_a_message_beyond_a_gap_is_not_acknowledged() -> None:
+    machine = in_status(Status.OPEN)
+    arrive(machine, data(3))
+
+    assert machine.acknowledged_by(data(3)) == 0
+    assert opening().acknowledged_by(data(1)) == -1
+
+
 def test_a_refusal_is_content_that_the_flow_can_see() -> None:
     machine = opening()
 

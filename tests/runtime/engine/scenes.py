@@ -4,7 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from runtime.codec import Packed, unpack_any
-from runtime.core.envelopes import Accept, Ack, AnyEnvelope, Data, End, Error, Open, Refuse, decode
+from runtime.core.envelopes import (
+    Accept,
+    Ack,
+    AnyEnvelope,
+    Data,
+    End,
+    Error,
+    Gone,
+    Open,
+    Refuse,
+    decode,
+)
 from runtime.core.events import JOURNAL, AnyEvent
 from runtime.core.events import decode as decode_event
 from runtime.engine.flow_ids import key_of
@@ -84,6 +95,8 @@ def in_words(envelope: AnyEnvelope) -> str:
             return "end"
         case Ack():
             return f"ack {envelope.up_to}"
+        case Gone():
+            return "gone"
 
 
 def value_of(envelope: Open | Data) -> object:
