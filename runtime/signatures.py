@@ -18,15 +18,16 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from runtime.codec import Packed, decode, encode, pack, unpack, unpack_any
+from runtime.codec import Packed, decode, encode, fingerprint, pack, unpack, unpack_any
 from runtime.decoding import typed_decoder
 from runtime.errors import BadMessage, MisuseError, SessionError, UnserialisableMessage
-from runtime.limits import MESSAGE_BYTES_MAX
+from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.schema import BUILTIN_KINDS, is_open, people_text, sorts_partly
 from runtime.signature_text import Convert, Target, values_from_text
 
 _encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_in_order: Final = msgspec.msgpack.Encoder().encode
+_UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 _SCALARS: Final = frozenset({bool, int, float, str, bytes, type(None)})
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -91,6 +92,18 @@ class Arguments:
                     args.append(value)
         return self._function(*args, **kwargs)
 
+    def mark(self, values: tuple[object, ...]) -> bytes:
+        """Return the fingerprint of the values; raises `UnserialisableMessage`. Every step asks."""
+        codecs = self._codecs or self._codecs_now()
+        if not codecs.is_packed_anywhere:
+            try:
+                body = _encode_sorted(values)
+                if len(body) <= FINGERPRINT_BYTES_INLINE_MAX:
+                    return body
+            except _UNENCODABLE:
+                pass
+        return fingerprint(self.encode(values))
+
     def encode(self, values: tuple[object, ...]) -> bytes:
         """Return the canonical bytes of the values; raises `UnserialisableMessage`."""
         codecs = self._codecs or self._codecs_now()
@@ -132,10 +145,13 @@ class Arguments:
         A value of another type than declared is refused: it could not be read again.
         """
         codecs = self._codecs or self._codecs_now()
-        if type(value) is codecs.result and codecs.is_result_scalar:
-            body = _quickly(_encode_in_order, value)
-            if body is not None:
-                return body
+        if type(value) is codecs.scalar_result:
+            try:
+                body = _encode_in_order(value)
+                if len(body) <= MESSAGE_BYTES_MAX:
+                    return body
+            except _UNENCODABLE:
+                pass
         try:
             if codecs.is_result_packed:
                 return encode(pack(value, keep_order=True))
@@ -219,7 +235,7 @@ def _quickly(encoder: Callable[[object], bytes], value: object) -> bytes | None:
     """Return what `encode` would, if there is nothing special about ``value``; it is hot."""
     try:
         body = encoder(value)
-    except (TypeError, ValueError, ArithmeticError, RecursionError):
+    except _UNENCODABLE:
         return None
     return body if len(body) <= MESSAGE_BYTES_MAX else None
 
@@ -242,7 +258,8 @@ class _Codecs:
         self.is_quick = not self.is_packed_anywhere and not self.sorts_partly
         self.result: Any = hints.get("return", Parameter.empty)
         self.is_result_packed = _must_be_packed(self.result)
-        self.is_result_scalar = isinstance(self.result, type) and self.result in _SCALARS
+        is_scalar = isinstance(self.result, type) and self.result in _SCALARS
+        self.scalar_result: type | None = self.result if is_scalar else None
         types_of_all = tuple(
             Packed if is_packed else annotation
             for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)

@@ -75,15 +75,16 @@ class StepFunction(Generic[P, R_co]):
         self.in_thread = in_thread
         self.is_loose = is_loose
         self.arguments = Arguments(function)
-        self.is_plain = self.arguments.is_plain
+        self.is_simple = kind is not Kind.AT_MOST_ONCE and not in_thread and self.arguments.is_plain
+        """Whether a first attempt is no more than a call of the function."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as a step of the calling flow; outside of a flow, just run."""
         current = getcurrent()
         if not isinstance(current, FlowGreenlet):
             return self.function(*args, **kwargs)
-        bound = self.arguments.bind(args, kwargs)
-        return current.driver.run_step(self, bound)  # type: ignore[return-value]
+        values = self.arguments.bind(args, kwargs)
+        return current.driver.run_step(self, values)  # type: ignore[return-value]
 
 
 @overload

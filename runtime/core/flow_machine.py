@@ -86,6 +86,9 @@ TRANSITIONS: Final[Mapping[tuple[Status, Input], Status]] = {
     (Status.HELD, Input.ENDED): Status.ENDED,
 }
 
+_RUNNING: Final = Status.RUNNING
+_WAITING: Final = Status.WAITING
+
 EventT = TypeVar("EventT", bound=Event)
 StepEvent = Stepped | StepAttempted | StepIntended
 
@@ -121,6 +124,20 @@ class FlowMachine:
         if status is None:
             raise IllegalTransition(f"{event.value} while {self.status.value}")
         self.status = status
+
+    # The two moves that every step makes, each from the one status that it has in TRANSITIONS.
+
+    def suspended(self) -> None:
+        """Do what ``move(Input.SUSPENDED)`` does, faster."""
+        if self.status is not _RUNNING:
+            self.move(Input.SUSPENDED)
+        self.status = _WAITING
+
+    def resumed(self) -> None:
+        """Do what ``move(Input.RESUMED)`` does, faster."""
+        if self.status is not _WAITING:
+            self.move(Input.RESUMED)
+        self.status = _RUNNING
 
     @property
     def is_replaying(self) -> bool:

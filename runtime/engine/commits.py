@@ -6,11 +6,13 @@ their own events, envelopes for peers, acknowledgements, results.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
+from runtime.engine.waits import COMMIT
 from runtime.ids import PeerName, SessionId
 from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
 
@@ -32,6 +34,7 @@ class Commits:
         loop: Loop,
         clock: Clock,
         *,
+        ready: "deque[FlowRun]",
         on_turn: Callable[[], None],
         transmit: Callable[[PeerName, list[bytes]], None],
         journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
@@ -46,11 +49,12 @@ class Commits:
         self.is_abandoned = False
         # Set while the loop's own callback runs that will take its turn itself, at its end.
         self.is_turn_ahead = False
+        self._ready = ready
         self._on_turn = on_turn
         self._transmit = transmit
         self._journal_rows = journal_rows
         self._flying: Batch | None = None
-        self._flying_waiters: list[FlowRun] = []
+        self.flying_waiters: list[FlowRun] = []
         self._lazy_timer: Timer | None = None
         self._open_next()
 
@@ -102,11 +106,6 @@ class Commits:
         """Call from the loop once the open batch is durable."""
         self.released.append(callback)
         self.wake()
-
-    def wait(self, run: "FlowRun", number: int) -> None:
-        """Make ``run`` ready once batch ``number`` is durable."""
-        assert self.durable < number <= self.number
-        (self.waiters if number == self.number else self._flying_waiters).append(run)
 
     def wake(self) -> None:
         """See to it that the open batch is submitted after this turn."""
@@ -172,7 +171,7 @@ class Commits:
         outgoing, acks, gone = self.outgoing, self.acks, self.gone
         self._open_next()
         self._flying = batch
-        self._flying_waiters = waiters
+        self.flying_waiters = waiters
 
         def landed() -> None:
             if not self.is_abandoned:
@@ -185,9 +184,8 @@ class Commits:
             for (peer, _, _), envelope in gone.items():
                 outgoing.setdefault(peer, []).append(encode(envelope))
             self._release(released, outgoing, acks)
-            waiting, self._flying_waiters = self._flying_waiters, []
-            for run in waiting:
-                run.make_ready()
+            waiting, self.flying_waiters = self.flying_waiters, []
+            self._make_ready(waiting)
             self.submit()
 
         if batch:
@@ -195,6 +193,16 @@ class Commits:
         else:
             self.commits -= 1
             landed()
+
+    def _make_ready(self, waiting: "list[FlowRun]") -> None:
+        ready = self._ready
+        for run in waiting:
+            # Unless it was taken down meanwhile: then it waits for nothing, or has begun again.
+            if run.wait is COMMIT and not run.is_ready:
+                run.is_ready = True
+                ready.append(run)
+        if ready:
+            self.schedule()
 
     def _release(
         self,

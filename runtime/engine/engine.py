@@ -55,6 +55,7 @@ class Engine:
             store,
             loop,
             clock,
+            ready=self.ready,
             on_turn=self._turn,
             transmit=self._transmit,
             journal_rows=journal_rows,
@@ -188,18 +189,17 @@ class Engine:
     def _run_ready(self) -> None:
         ready = self.ready
         until = self.clock.now_ms() + TURN_MS_MAX
-        budget = _LOOK_EVERY
         while ready:
-            run = ready.popleft()
-            try:
-                run.resume()
-            except Exception as error:  # ours: a flow's own errors end inside its greenlet
-                self.manager.hospital.broken(run, error)
-            budget -= 1
-            if budget == 0:
-                if self.clock.now_ms() >= until:
-                    break
-                budget = _LOOK_EVERY
+            for _ in range(_LOOK_EVERY):
+                if not ready:
+                    return
+                run = ready.popleft()
+                try:
+                    run.resume()
+                except Exception as error:  # ours: a flow's own errors end inside its greenlet
+                    self.manager.hospital.broken(run, error)
+            if self.clock.now_ms() >= until:
+                break
 
     def _transmit(self, peer: PeerName, envelopes: list[bytes]) -> None:
         """Hand envelopes to the link, or to ourselves."""

@@ -50,6 +50,8 @@ log = logging.getLogger("sennit.flow")
 
 T = TypeVar("T")
 _switch: Final = greenlet.switch
+_NEW: Final = Status.NEW
+_WAITING: Final = Status.WAITING
 
 # A flow that never waits by itself waits for the disk after so many events: others have their turn,
 # and the open batch stays small.
@@ -99,7 +101,7 @@ class FlowRun:
         "session_next",
         "sessions",
         "set_aside",
-        "step_place",
+        "step_number",
         "step_scope",
         "timer",
         "tree",
@@ -172,7 +174,7 @@ class FlowRun:
         self.kept_values: dict[bytes, object] = {}
         self.deadlines: list[int] = []
         self.frame: Frame | None = None
-        self.step_place = ""
+        self.step_number = 0
         # None while there is no greenlet: it refers to us, and an ended flow must be no cycle.
         self.step_scope: StepScope | None = None
         self.set_aside: BaseException | None = None
@@ -254,24 +256,24 @@ class FlowRun:
         """Run until the flow suspends again or ends; called from the loop, once made ready."""
         self.is_ready = False
         machine = self.machine
-        status = machine.status
-        if status is Status.WAITING:
+        if machine.status is _WAITING:
             wait = self.wait
-            if self.manager.is_replay_checked and wait is not None and not wait.by_commit:
+            if wait is not COMMIT and wait is not None and self.manager.is_replay_checked:
                 if self.manager.hospital.reload(self):
                     self.begin()
                 return
-            machine.move(Input.RESUMED)
+            machine.resumed()
             self.ahead_until = machine.index_next + RUN_AHEAD_EVENTS_MAX
             self.wait = None
-            assert self.greenlet is not None
-            self.greenlet.switch()
-        elif status is Status.NEW:
+            current = self.greenlet
+            assert current is not None
+            current.switch()
+        elif machine.status is _NEW:
             self.begin()
 
     def make_ready(self) -> None:
         """Queue for the next turn; no effect if queued, or if the flow does not wait."""
-        if not self.is_ready and self.machine.status is Status.WAITING:
+        if not self.is_ready and self.machine.status is _WAITING:
             self.start_soon()
 
     def start_soon(self) -> None:
@@ -284,10 +286,7 @@ class FlowRun:
     def suspend(self, wait: Wait) -> None:
         """Give the loop its turn; returns after `make_ready`. A deadline makes ready by itself."""
         self.wait = wait
-        self.machine.move(Input.SUSPENDED)
-        if wait is COMMIT:
-            _switch(self.hub)
-            return
+        self.machine.suspended()
         if self.watchers:
             self.changed()
         if wait.until is not None:
@@ -361,8 +360,12 @@ class FlowRun:
         """Suspend until everything that the flow did so far is durable."""
         commits = self.commits
         while self.batch_number > commits.durable:
-            commits.wait(self, self.batch_number)
-            self.suspend(COMMIT)
+            # At most one batch is under way, so what is not in the open one is in that.
+            is_open = self.batch_number == commits.number
+            (commits.waiters if is_open else commits.flying_waiters).append(self)
+            self.wait = COMMIT
+            self.machine.suspended()
+            _switch(self.hub)
 
     # --- the journal ------------------------------------------------------------------------
 
@@ -370,13 +373,12 @@ class FlowRun:
         """Journal the outcome of an operation in the open batch."""
         machine, commits = self.machine, self.commits
         assert machine.cursor == len(machine.recorded), "a replay writes nothing"
-        commits.journal[self.key + machine.index_next.to_bytes(4, "big")] = encode(event)
-        machine.index_next += 1
+        index = machine.index_next
+        commits.journal[self.key + index.to_bytes(4, "big")] = encode(event)
+        machine.index_next = index + 1
         self.batch_number = commits.number
-        if not commits.is_eager:
+        if not (commits.is_eager and commits.is_scheduled):
             commits.wake()
-        elif not commits.is_scheduled:
-            commits.schedule()
 
     def append_fact(self, event: Accepted) -> None:
         """Journal something that the flow did not ask for; it may come during a replay."""
@@ -466,7 +468,7 @@ class FlowRun:
 
     def step_id(self) -> str:
         """See `runtime.driver.Driver`."""
-        return f"{self.flow_id}:{self.step_place}"
+        return f"{self.flow_id}:{self.path}{self.step_number}"
 
     run_step = steps.run_step
     run_atomic = steps.run_atomic

@@ -3,15 +3,15 @@
 import contextvars
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from runtime.atomic import AtomicFunction
-from runtime.codec import fingerprint
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
 from runtime.core.triage import is_for_hospital
-from runtime.driver import Driver
+from runtime.driver import Driver, FlowGreenlet
 from runtime.engine.error_ids import words_of
+from runtime.engine.step_scope import StepScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import wait_until
 from runtime.error_codec import decode_error, encode_error
@@ -30,31 +30,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sennit.flow")
 
+_PURE: Final = Kind.PURE
+_NOT_OF_THE_STEP: Final = (FlowUnwound, KeyboardInterrupt)
+_TAKEN_DOWN: Final = "the flow is being taken down"
+
 
 def run_step(
     run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]
 ) -> object:
     """Return the outcome of a step."""
-    mark = fingerprint(step.arguments.encode(arguments))
+    # What most flows do most of the time: few calls, and none of them twice.
+    mark = step.arguments.mark(arguments)
     machine = run.machine
-    path = run.path
-    place = machine.place
     if machine.cursor < len(machine.recorded):
         return _replay(run, step, arguments, mark)
-    if step.kind is Kind.PURE:
+    if step.kind is _PURE:
         run.give_way()
     elif run.batch_number > run.commits.durable:
         run.await_commit()
-    run.step_place = f"{path}{place}"
-    if step.kind is Kind.AT_MOST_ONCE or step.in_thread:
+    run.step_number = machine.place
+    if not step.is_simple:
         return _run_slowly(run, step, arguments, mark, attempt=1)
+    current = run.greenlet
+    assert current is not None
+    scope: Driver = run.step_scope  # type: ignore[assignment]  # as far as a step needs one
+    current.driver = scope
     try:
-        value = _call(run, step, arguments)
-    except (FlowUnwound, KeyboardInterrupt):
-        raise
+        value = step.function(*arguments)
     except BaseException as error:  # a failed attempt is a value to the retry policy
+        _leave_scope(run, current)
+        if isinstance(error, _NOT_OF_THE_STEP):
+            raise
         _attempt_failed(run, step, mark, 1, error)
         return _run_slowly(run, step, arguments, mark, attempt=2)
+    if current.driver is not scope:
+        raise FlowUnwound(_TAKEN_DOWN)
+    current.driver = run
     return _succeeded(run, step, mark, value)
 
 
@@ -62,7 +73,7 @@ def run_atomic(
     run: "FlowRun", atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
 ) -> object:
     """Return the outcome of an atomic function."""
-    mark = fingerprint(atomic.arguments.encode(arguments))
+    mark = atomic.arguments.mark(arguments)
     path = run.path
     run.give_way()
     event = run.machine.step(path=path, name=atomic.name, arguments=mark, is_loose=False)
@@ -88,7 +99,7 @@ def run_atomic(
 def _replay(
     run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...], mark: bytes
 ) -> object:
-    place = run.machine.place
+    run.step_number = run.machine.place
     event = run.machine.step(path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose)
     attempt = 1
     while True:
@@ -107,7 +118,6 @@ def _replay(
                 break
         event = _next(run, step, mark)
     run.await_commit()
-    run.step_place = f"{run.path}{place}"
     return _run_slowly(run, step, arguments, mark, attempt=attempt)
 
 
@@ -195,8 +205,6 @@ def _wait_for_attempt(run: "FlowRun", step: StepFunction[..., object], retry_at:
 
 def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]) -> object:
     if not step.in_thread:
-        if step.is_plain:
-            return _scoped(run, step.function, *arguments)
         return _scoped(run, step.arguments.call, arguments)
     context = contextvars.copy_context()
     step_id = run.step_id()
@@ -213,21 +221,24 @@ def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[obje
 def _scoped(run: "FlowRun", body: Callable[..., object], *arguments: object) -> object:
     """Run the code of a step or an atomic function, which may not ask for operations."""
     current = run.greenlet
-    scope: Driver = run.step_scope  # type: ignore[assignment]
     assert current is not None
-    assert scope is not None
+    scope: Driver = run.step_scope  # type: ignore[assignment]  # as far as a step needs one
     current.driver = scope
     try:
         value = body(*arguments)
     except BaseException:
-        # Not if it is being taken down: then the driver is another one, for good.
-        if current.driver is scope:
-            current.driver = run
+        _leave_scope(run, current)
         raise
     if current.driver is not scope:
-        raise FlowUnwound("the flow is being taken down")
+        raise FlowUnwound(_TAKEN_DOWN)
     current.driver = run
     return value
+
+
+def _leave_scope(run: "FlowRun", current: FlowGreenlet) -> None:
+    # Not if it is being taken down: then the driver is another one, for good.
+    if isinstance(current.driver, StepScope):
+        current.driver = run
 
 
 def _outcome(run: "FlowRun", event: Stepped, decode_result: Callable[[bytes], object]) -> object:

@@ -7,7 +7,6 @@ nothing, and once the code is right it goes on where it was.
 
 from typing import TYPE_CHECKING
 
-from runtime.codec import fingerprint
 from runtime.core.events import Entered, Left
 from runtime.core.triage import is_for_hospital
 from runtime.engine import conversing
@@ -41,7 +40,7 @@ def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object
     caller = run.frame
     assert caller is not None
     run.give_way()
-    mark = fingerprint(flow.arguments.encode(arguments))
+    mark = flow.arguments.mark(arguments)
     place = run.machine.place
     if run.machine.entered(path=path, flow=flow.name, arguments=mark) is None:
         run.append(Entered(run.now(), path, flow.name, flow.version, mark))
