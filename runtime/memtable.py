@@ -101,12 +101,12 @@ class Table:
 
     def _apply_write_once(self, writes: Rows) -> None:
         rows = self.rows
-        for key, value in writes.items():
-            # Put and deleted here, and never used elsewhere: nobody else has to hear of it.
-            if value is None and rows.get(key) is not None:
-                del rows[key]
-            else:
-                rows[key] = value
+        deleted = [key for key, value in writes.items() if value is None]
+        here = [key for key in deleted if rows.get(key) is not None]
+        rows.update(writes)
+        # Put and deleted here, and never used elsewhere: nobody else has to hear of it.
+        for key in here:
+            del rows[key]
 
     def _order(self) -> SortedKeys:
         order = self._sorted

@@ -104,12 +104,7 @@ class ProgressTree:
 
     def __init__(self, labels: Sequence[str] = (), *, name: str = "") -> None:
         """Make a tree with ``labels`` declared in order; others are found on the way."""
-        self._declared = tuple(_shortened(label) for label in labels)
-        if len(set(self._declared)) < len(self._declared) or "" in self._declared:
-            raise ValueError(
-                f"progress labels must be different and not empty, got {list(labels)}; "
-                "to report the same step again, set it again"
-            )
+        self._declared = _checked(labels) if labels else ()
         self.name = name
         self.is_ended = False
         self.error: str | None = None
@@ -120,7 +115,7 @@ class ProgressTree:
 
     def _clear(self) -> None:
         self._labels = list(self._declared)
-        self._index = {label: number for number, label in enumerate(self._labels)}
+        self._index = dict(zip(self._labels, range(len(self._labels)), strict=True))
         self._position = -1
         # By the step they hang below; -1 is before the first step.
         self._children: dict[int, list[ProgressTree]] = {}
@@ -263,14 +258,16 @@ class ProgressTree:
                 child._end(error)
         self.is_ended = True
         self.error = error
-        self._announce(lambda path: Ended(path=path, error=error))
+        if self._watchers or self._parent is not None:
+            self._announce(lambda path: Ended(path=path, error=error))
 
     # Running again from the journal
 
     def begin_replay(self) -> None:
         """Forget the progress but keep the watchers, and tell them nothing until `end_replay`."""
-        self._drop_children(-1)
-        self._clear()
+        if self._labels or self._children:
+            self._drop_children(-1)
+            self._clear()
         self.is_ended = False
         self.error = None
         self._is_muted = True
@@ -278,7 +275,8 @@ class ProgressTree:
     def end_replay(self) -> None:
         """Tell the watchers where the replay has arrived, and each change from now on."""
         self._is_muted = False
-        self._announce_structure()
+        if self._watchers or self._parent is not None:
+            self._announce_structure()
 
     # Watching
 
@@ -330,6 +328,16 @@ class ProgressTree:
         except Exception:  # the failure of somebody who looks on is not the flow's
             log.exception("progress watcher failed and is dropped", extra={"flow": self.name})
             self._forget(watcher)
+
+
+def _checked(labels: Sequence[str]) -> tuple[str, ...]:
+    declared = tuple(_shortened(label) for label in labels)
+    if len(set(declared)) < len(declared) or "" in declared:
+        raise ValueError(
+            f"progress labels must be different and not empty, got {list(labels)}; "
+            "to report the same step again, set it again"
+        )
+    return declared
 
 
 def _shortened(label: str) -> str:

@@ -77,13 +77,16 @@ class StepFunction(Generic[P, R_co]):
         self.arguments = Arguments(function)
         self.is_simple = kind is not Kind.AT_MOST_ONCE and not in_thread and self.arguments.is_plain
         """Whether a first attempt is no more than a call of the function."""
+        self._arity = len(self.arguments.parameters) if self.arguments.is_plain else -1
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run as a step of the calling flow; outside of a flow, just run."""
         current = getcurrent()
         if not isinstance(current, FlowGreenlet):
             return self.function(*args, **kwargs)
-        values = self.arguments.bind(args, kwargs)
+        values: tuple[object, ...] = args
+        if kwargs or len(args) != self._arity:
+            values = self.arguments.bind(args, kwargs)
         return current.driver.run_step(self, values)  # type: ignore[return-value]
 
 

@@ -110,12 +110,14 @@ class FlowMachine:
         self.index_next = len(events)
         self.cursor = 0
         self.divergence: FlowDiverged | None = None
-        # An acceptance is a fact about a session and not the outcome of an operation.
-        self.recorded: list[tuple[int, AnyEvent]] = [
-            (index, event)
-            for index, event in enumerate(events)
-            if not isinstance(event, Started | Accepted | Ended)
-        ]
+        self.recorded: list[tuple[int, AnyEvent]] = []
+        if self.index_next > 1:
+            # An acceptance is a fact about a session and not the outcome of an operation.
+            self.recorded = [
+                (index, event)
+                for index, event in enumerate(events)
+                if not isinstance(event, Started | Accepted | Ended)
+            ]
         self.facts = self.index_next - len(self.recorded)
 
     def move(self, event: Input) -> None:

@@ -1,6 +1,6 @@
 """Time and chance of the real machine."""
 
-import secrets
+import os
 import time
 
 
@@ -17,4 +17,4 @@ class SystemEntropy:
 
     def random_bytes(self, size: int) -> bytes:
         """Return ``size`` unpredictable bytes."""
-        return secrets.token_bytes(size)
+        return os.urandom(size)

@@ -188,7 +188,7 @@ class FlowManager:
         definition: Flow[..., object] | Responder,
         opened: Open | None,
     ) -> FlowRun:
-        key = new_key(self.clock.now_ms(), self.entropy.random_bytes(10))
+        key = new_key(started.time, self.entropy.random_bytes(10))
         self.commits.journal[key + bytes(4)] = encode(started)
         run = FlowRun(self, flow_id_at(key), key, definition, FlowMachine([started]), {})
         run.batch_number = self.commits.number
@@ -329,11 +329,7 @@ class FlowManager:
             self.delivery.bury(machine)
         for callback in self.host.end_callbacks:
             self._call_at_end(callback, run.flow_id)
-        journal = commits.journal
-        for index in range(run.machine.index_next):
-            key = run.key + index.to_bytes(4, "big")
-            if journal.pop(key, None) is None:
-                journal[key] = None
+        self._delete_journal(run)
         if run.machine.status is Status.HELD or run.hold_reason:
             commits.delete(HELD, run.key)
         started = run.machine.started
@@ -357,6 +353,17 @@ class FlowManager:
         run.ended_ms = self.clock.now_ms()
         run.wait = None
         commits.after(lambda: self._announce_end(run, end))
+
+    def _delete_journal(self, run: FlowRun) -> None:
+        journal, key = self.commits.journal, run.key
+        gone: dict[bytes, bytes | None] = dict.fromkeys(
+            [key + index.to_bytes(4, "big") for index in range(run.machine.index_next)]
+        )
+        # What was put in the open batch has never been anywhere else.
+        for row in gone.keys() & journal.keys():
+            del journal[row]
+            del gone[row]
+        journal.update(gone)
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
         run.handle.resolve(end)

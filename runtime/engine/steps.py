@@ -41,14 +41,16 @@ def run_step(
     """Return the outcome of a step."""
     # What most flows do most of the time: few calls, and none of them twice.
     mark = step.arguments.mark(arguments)
-    machine = run.machine
+    machine, frame = run.machine, run.frame
+    assert frame is not None
+    path = frame.path  # to ask for it ends sub-flows that failed; see `Failing`
     if machine.cursor < len(machine.recorded):
         return _replay(run, step, arguments, mark)
     if step.kind is _PURE:
         run.give_way()
     elif run.batch_number > run.commits.durable:
         run.await_commit()
-    run.step_number = machine.place
+    run.step_number = machine.index_next - machine.facts  # its place, for nothing is recorded
     if not step.is_simple:
         return _run_slowly(run, step, arguments, mark, attempt=1)
     current = run.greenlet
@@ -66,7 +68,7 @@ def run_step(
     if current.driver is not scope:
         raise FlowUnwound(_TAKEN_DOWN)
     current.driver = run
-    return _succeeded(run, step, mark, value)
+    return _succeeded(run, step, path, mark, value)
 
 
 def run_atomic(
@@ -99,8 +101,9 @@ def run_atomic(
 def _replay(
     run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...], mark: bytes
 ) -> object:
+    path = run.path
     run.step_number = run.machine.place
-    event = run.machine.step(path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose)
+    event = run.machine.step(path=path, name=step.name, arguments=mark, is_loose=step.is_loose)
     attempt = 1
     while True:
         match event:
@@ -154,17 +157,17 @@ def _run_slowly(
             _attempt_failed(run, step, mark, attempt, error)
             attempt += 1
             continue
-        return _succeeded(run, step, mark, value)
+        return _succeeded(run, step, run.path, mark, value)
 
 
 def _succeeded(
-    run: "FlowRun", step: StepFunction[..., object], mark: bytes, value: object
+    run: "FlowRun", step: StepFunction[..., object], path: str, mark: bytes, value: object
 ) -> object:
     try:
         encoded = step.arguments.encode_result(value)
     except UnserialisableMessage as error:
         _raise_outcome(run, step.name, mark, error)
-    run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
+    run.append(Stepped(run.now(), path, step.name, mark, encoded))
     return value
 
 
