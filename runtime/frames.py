@@ -62,6 +62,10 @@ def unpack(frame: bytes | bytearray | memoryview) -> list[bytes]:
 def batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
     """Yield ``envelopes`` in portions, each fit for one frame; the lists are new."""
     start = size = 0
+    total = sum(map(len, envelopes)) + len(envelopes) * _ENVELOPE_OVERHEAD_BYTES
+    if envelopes and total <= FRAME_BYTES_TARGET and len(envelopes) <= FRAME_ENVELOPES_MAX:
+        yield list(envelopes)
+        return
     for index, envelope in enumerate(envelopes):
         assert len(envelope) <= ENVELOPE_BYTES_MAX
         cost = len(envelope) + _ENVELOPE_OVERHEAD_BYTES

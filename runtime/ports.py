@@ -6,26 +6,40 @@ Nothing above the store may assume that it is the only process; nothing here blo
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import greenlet
 
 from runtime.ids import PeerName
 
 
-@dataclass(frozen=True, slots=True)
 class Space:
     """A named ordered map of byte keys to byte values inside a store.
 
     In a ``write_once`` space a key is put at most once, deleted at most once and never used again;
     a store may use that to forget the key altogether when both happen soon after another.
+
+    Equal spaces are one object: every write looks one up, and identity is the fastest hash.
     """
 
-    name: str
-    write_once: bool = False
+    __slots__ = ("name", "write_once")
+    _known: ClassVar[dict[tuple[str, bool], "Space"]] = {}
 
-    def __hash__(self) -> int:
-        return hash(self.name)
+    name: str
+    write_once: bool
+
+    def __new__(cls, name: str, write_once: bool = False) -> "Space":
+        """Return the space of this name."""
+        known = cls._known.get((name, write_once))
+        if known is None:
+            known = super().__new__(cls)
+            known.name = name
+            known.write_once = write_once
+            cls._known[name, write_once] = known
+        return known
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, write_once={self.write_once})"
 
 
 @dataclass(slots=True)

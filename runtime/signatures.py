@@ -95,7 +95,7 @@ class Arguments:
     def mark(self, values: tuple[object, ...]) -> bytes:
         """Return the fingerprint of the values; raises `UnserialisableMessage`. Every step asks."""
         codecs = self._codecs or self._codecs_now()
-        if not codecs.is_packed_anywhere:
+        if codecs.is_quick:
             try:
                 body = _encode_sorted(values)
                 if len(body) <= FINGERPRINT_BYTES_INLINE_MAX:

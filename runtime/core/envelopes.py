@@ -20,9 +20,10 @@ empty if the answered message did not tell. Who sent an envelope is known from t
 over, never from a field.
 """
 
-from typing import Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
+from msgspec import Meta
 
 from runtime.errors import BadMessage
 from runtime.ids import ErrorId, SessionId
@@ -37,6 +38,17 @@ REASON_CHARACTERS_MAX: Final = 2_048
 ERROR_ENVELOPE_BYTES_MAX: Final = 2 * ERROR_BYTES_MAX
 
 
+# What a peer may send is bounded while it is decoded. A message in our own outbox may not be
+# addressed yet; that `to` is complete in what arrives, `decode` sees to.
+To = Annotated[SessionId, Meta(max_length=SESSION_ID_BYTES)]
+Sid = Annotated[SessionId, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES)]
+Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
+Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS_MAX)]
+ErrorName = Annotated[ErrorId, Meta(max_length=NAME_CHARACTERS_MAX)]
+PackedError = Annotated[bytes, Meta(max_length=ERROR_ENVELOPE_BYTES_MAX)]
+
+
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """Base of all kinds."""
 
@@ -44,11 +56,13 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
 class Open(Envelope, tag=0):
     """Asks the peer to start the responder of ``flow``; may carry the first payload."""
 
-    sid: SessionId
-    flow: str
+    number: ClassVar[int] = 0
+
+    sid: Sid
+    flow: Name
     version: int
-    app: str
-    app_version: str
+    app: Name
+    app_version: Name
     conversation: bytes
     kind: str
     body: bytes
@@ -57,27 +71,31 @@ class Open(Envelope, tag=0):
 class Accept(Envelope, tag=1):
     """The responder exists, durably."""
 
-    to: SessionId
-    sid: SessionId
+    number: ClassVar[int] = 0
+
+    to: To
+    sid: Sid
     version: int
-    app: str
-    app_version: str
+    app: Name
+    app_version: Name
 
 
 class Refuse(Envelope, tag=2):
     """No responder was started, and why."""
 
-    to: SessionId
-    sid: SessionId
-    reason: str
-    error_id: ErrorId
+    number: ClassVar[int] = 0
+
+    to: To
+    sid: Sid
+    reason: Reason
+    error_id: ErrorName
 
 
 class Data(Envelope, tag=3):
     """One value."""
 
-    to: SessionId
-    number: int
+    to: To
+    number: Number
     kind: str
     body: bytes
 
@@ -85,32 +103,32 @@ class Data(Envelope, tag=3):
 class Error(Envelope, tag=4):
     """The sender's flow failed. ``error`` is there if it was a `FlowException` of its own."""
 
-    to: SessionId
-    number: int
-    error: bytes | None
-    error_id: ErrorId
+    to: To
+    number: Number
+    error: PackedError | None
+    error_id: ErrorName
 
 
 class End(Envelope, tag=5):
     """The sender's flow finished, or closed the session."""
 
-    to: SessionId
-    number: int
+    to: To
+    number: Number
 
 
 class Ack(Envelope, tag=6):
     """All messages that ``to`` sent, up to number ``up_to``, are durable at the receiver."""
 
-    to: SessionId
-    up_to: int
+    to: To
+    up_to: Number
 
 
 class Gone(Envelope, tag=7):
     """``sid`` is no session of the sender (any more): what is addressed to it is in vain."""
 
-    to: SessionId
-    sid: SessionId
-    error_id: ErrorId
+    to: To
+    sid: Sid
+    error_id: ErrorName
 
 
 AnyEnvelope = Open | Accept | Refuse | Data | Error | End | Ack | Gone
@@ -137,64 +155,13 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
         envelope = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise BadMessage(f"not an envelope: {error}") from None
-    if is_addressed:
-        _check(envelope)
+    if is_addressed and not isinstance(envelope, Open):
+        length = len(envelope.to)
+        if length != SESSION_ID_BYTES and (length or not isinstance(envelope, Gone)):
+            raise BadMessage(f"not an envelope: a session id has {SESSION_ID_BYTES} bytes")
     return envelope
 
 
 def number_of(envelope: Accept | Content) -> int:
     """Return the envelope's number in its direction of the session."""
-    if type(envelope) is Data:
-        return envelope.number
-    match envelope:
-        case Data() | Error() | End():
-            return envelope.number
-        case Open() | Accept() | Refuse():
-            return 0
-
-
-def _check(envelope: AnyEnvelope) -> None:
-    # The two that come by the thousand, first; the same bounds as below.
-    if type(envelope) is Data:
-        if len(envelope.to) == SESSION_ID_BYTES and 0 <= envelope.number <= NUMBER_MAX:
-            return
-    elif (
-        type(envelope) is Ack
-        and len(envelope.to) == SESSION_ID_BYTES
-        and 0 <= envelope.up_to <= NUMBER_MAX
-    ):
-        return
-    number = 0
-    match envelope:
-        case Open():
-            ids = [envelope.sid]
-            _check_names(envelope.flow, envelope.app, envelope.app_version)
-        case Accept():
-            ids = [envelope.to, envelope.sid]
-            _check_names(envelope.app, envelope.app_version)
-        case Refuse():
-            ids = [envelope.to, envelope.sid]
-            _check_names(envelope.error_id)
-            if len(envelope.reason) > REASON_CHARACTERS_MAX:
-                raise BadMessage(f"a reason has at most {REASON_CHARACTERS_MAX} characters")
-        case Error():
-            ids, number = [envelope.to], envelope.number
-            _check_names(envelope.error_id)
-            if envelope.error is not None and len(envelope.error) > ERROR_ENVELOPE_BYTES_MAX:
-                raise BadMessage(f"an error has at most {ERROR_ENVELOPE_BYTES_MAX} bytes")
-        case Data() | End():
-            ids, number = [envelope.to], envelope.number
-        case Ack():
-            ids, number = [envelope.to], envelope.up_to
-        case Gone():
-            ids = [envelope.to or envelope.sid, envelope.sid]
-            _check_names(envelope.error_id)
-    if any(len(sid) != SESSION_ID_BYTES for sid in ids):
-        raise BadMessage(f"a session id has {SESSION_ID_BYTES} bytes")
-    if not 0 <= number <= NUMBER_MAX:
-        raise BadMessage(f"a message number is between 0 and {NUMBER_MAX}")
-
-
-def _check_names(*names: str) -> None:
-    if any(len(name) > NAME_CHARACTERS_MAX for name in names):
-        raise BadMessage(f"a name has at most {NAME_CHARACTERS_MAX} characters")
+    return envelope.number

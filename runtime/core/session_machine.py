@@ -90,6 +90,12 @@ _INPUTS: Final[Mapping[type, Input]] = {
 Arriving = Accept | Content
 
 
+_OPEN: Final = Status.OPEN
+_OVER_FOR_PEER: Final = frozenset({Status.PEER_ENDED, Status.DONE})
+_CLOSED: Final = frozenset({Status.OPENING_CLOSED, Status.CLOSED, Status.DONE})
+_NOBODY: Final = SessionId(b"")
+
+
 class IllegalTransition(AssertionError):
     """The engine asked a session for something that its status cannot have."""
 
@@ -140,20 +146,23 @@ class SessionMachine:
 
     def send(self, type_name: str, body: bytes) -> Data:
         """Return the next data message. Before acceptance its ``to`` is empty: keep it."""
-        self._move(Input.SENT)
-        return Data(self.peer_sid or SessionId(b""), self._take_number(), type_name, body)
+        if self.status is not _OPEN:  # which stays open
+            self._move(Input.SENT)
+        number = self.out_next
+        self.out_next = number + 1
+        return Data(self.peer_sid or _NOBODY, number, type_name, body)
 
     def end(self) -> End:
         """Close this side because the flow finished, or closed the session."""
         self._move(Input.CLOSED)
         self._drop_unread()
-        return End(self.peer_sid or SessionId(b""), self._take_number())
+        return End(self.peer_sid or _NOBODY, self._take_number())
 
     def fail(self, error: bytes | None, error_id: ErrorId) -> Error:
         """Close this side because the flow failed."""
         self._move(Input.CLOSED)
         self._drop_unread()
-        return Error(self.peer_sid or SessionId(b""), self._take_number(), error, error_id)
+        return Error(self.peer_sid or _NOBODY, self._take_number(), error, error_id)
 
     def accept_opened(self, opened: Open, *, version: int, app: str, app_version: str) -> Accept:
         """Become the responder's side of ``opened``; returns the accept message, number 0."""
@@ -177,8 +186,8 @@ class SessionMachine:
         have joined ``unread`` unless this side is closed. Raises `ProtocolViolation`, and nothing
         has moved, for a message that the peer can't send now; see `acknowledged_by`.
         """
-        number = number_of(envelope)
-        if number >= self.in_next and self.is_over_for_peer:
+        number = envelope.number
+        if number >= self.in_next and self.status in _OVER_FOR_PEER:
             raise self._violation(envelope)
         if number > self.in_next and self.status is Status.CLOSED:
             # Nobody will read it, so order has no meaning; after a restart we may not know what
@@ -230,12 +239,12 @@ class SessionMachine:
     @property
     def is_over_for_peer(self) -> bool:
         """Tell whether the peer will send nothing more."""
-        return self.status in (Status.PEER_ENDED, Status.DONE)
+        return self.status in _OVER_FOR_PEER
 
     @property
     def is_closed(self) -> bool:
         """Tell whether this side will send nothing more."""
-        return self.status in (Status.OPENING_CLOSED, Status.CLOSED, Status.DONE)
+        return self.status in _CLOSED
 
     # --- after a restart --------------------------------------------------------------------
 
@@ -278,9 +287,10 @@ class SessionMachine:
             self.add_unread(content, encoded)
 
     def _take(self, envelope: Arriving, encoded: bytes) -> None:
-        self._advance(envelope)
+        if self.status is not _OPEN or type(envelope) is not Data:  # which leaves it open
+            self._advance(envelope)
         self.in_next += 1
-        if not isinstance(envelope, Accept) and not self.is_closed:
+        if not isinstance(envelope, Accept) and self.status not in _CLOSED:
             self.add_unread(envelope, encoded)
 
     def add_unread(self, content: Content, encoded: bytes) -> None:

@@ -74,12 +74,18 @@ class Commits:
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Write a row that something depends on."""
-        self.batch.put(space, key, value)
-        self.wake()
+        rows = self.batch.writes.get(space)
+        if rows is None:
+            rows = self.batch.writes[space] = {}
+        rows[key] = value
+        if not (self.is_eager and self.is_scheduled):
+            self.wake()
 
     def delete(self, space: Space, key: bytes) -> None:
         """Remove a row, together with whatever is committed next."""
-        rows = self.batch.writes.setdefault(space, {})
+        rows = self.batch.writes.get(space)
+        if rows is None:
+            rows = self.batch.writes[space] = {}
         if space.write_once and rows.get(key) is not None:
             del rows[key]
             return
@@ -90,7 +96,8 @@ class Commits:
     def acknowledge(self, peer: PeerName, sid: SessionId, up_to: int) -> None:
         """Acknowledge the peer's messages of its session ``sid`` once the open batch is durable."""
         self.acks[peer, sid] = up_to
-        self.wake()
+        if not (self.is_eager and self.is_scheduled):
+            self.wake()
 
     def deny(self, peer: PeerName, gone: Gone) -> None:
         """Tell the peer of a session that is not there; once in a batch, however often it asks."""
@@ -100,7 +107,8 @@ class Commits:
     def send(self, peer: PeerName, envelope: bytes) -> None:
         """Transmit an envelope once the open batch is durable."""
         self.outgoing.setdefault(peer, []).append(envelope)
-        self.wake()
+        if not (self.is_eager and self.is_scheduled):
+            self.wake()
 
     def after(self, callback: Callable[[], None]) -> None:
         """Call from the loop once the open batch is durable."""

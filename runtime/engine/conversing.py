@@ -1,7 +1,7 @@
 """The session operations of a flow: what each use does, replayed and new."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runtime.codec import Packed, encode, fingerprint
 from runtime.core import envelopes
@@ -27,6 +27,10 @@ from runtime.party import AnonymousParty, Party
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
+
+
+_OPENING: Final = Status.OPENING
+_ENDINGS: Final = (Error, End, Refuse)
 
 
 class SessionView:
@@ -130,15 +134,15 @@ def _check_usable(run: "FlowRun", number: int) -> None:
 def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
     """Hand over messages; all or none."""
     run.give_way()
-    numbers = [number for number, _ in messages]
-    for number in numbers:
+    for number, _ in messages:
         _check_usable(run, number)
     if run.machine.is_replaying:
+        numbers = [number for number, _ in messages]
         recorded = run.machine.refused_send(path=run.path, sessions=numbers)
         if recorded is not None:
             raise _seen(run, recorded.session, _content(recorded.envelope))
     if not run.machine.is_replaying:
-        for number in numbers:
+        for number, _ in messages:
             machine = run.sessions.get(number)
             if machine is not None and machine.is_over_for_peer:
                 raise _take_ending(run, number)
@@ -149,18 +153,19 @@ def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
 
 
 def _send(run: "FlowRun", number: int, packed: Packed) -> None:
-    went_along = _use(run, number, packed)
+    went_along = not run.views[number].is_used and _use(run, number, packed)
     mark = fingerprint(packed.body)
-    recorded = run.machine.sent(path=run.path, session=number, type_name=packed.type, content=mark)
+    path = run.path
+    recorded = run.machine.sent(path=path, session=number, type_name=packed.type, content=mark)
     if recorded is not None:
         return
     machine = run.sessions[number]
     if went_along:
-        run.append(Sent(run.now(), run.path, number, 0, packed.type, mark))
+        run.append(Sent(run.now(), path, number, 0, packed.type, mark))
         return
-    is_blocked = machine.status is Status.OPENING
+    is_blocked = machine.status is _OPENING
     data = machine.send(packed.type, packed.body)
-    run.append(Sent(run.now(), run.path, number, data.number, packed.type, mark))
+    run.append(Sent(run.now(), path, number, data.number, packed.type, mark))
     run.manager.outbox.add(machine.sid, machine.peer, data, is_blocked=is_blocked)
 
 
@@ -168,8 +173,8 @@ def _await_room(run: "FlowRun", number: int) -> None:
     machine = run.sessions[number]
     outbox = run.manager.outbox
     while (
-        not run.machine.is_replaying
-        and outbox.unacknowledged_bytes(machine.sid) > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
+        outbox.unacknowledged_bytes(machine.sid) > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
+        and not run.machine.is_replaying
         and not machine.is_over_for_peer
     ):
         # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
@@ -202,7 +207,8 @@ def receive(run: "FlowRun", numbers: Sequence[int], asked: str) -> list[Packed]:
 
 def _receive_one(run: "FlowRun", number: int, asked: str) -> Packed:
     _check_usable(run, number)
-    _use(run, number, None)
+    if not run.views[number].is_used:
+        _use(run, number, None)
     if run.machine.is_replaying:
         recorded = _receive_recorded(run, (number,), asked)
         if recorded is not None:
@@ -236,13 +242,13 @@ def _receive_recorded(run: "FlowRun", numbers: Sequence[int], asked: str) -> lis
 
 
 def _head_is_ending(machine: SessionMachine) -> bool:
-    return bool(machine.unread) and isinstance(machine.unread[0][0], Error | End | Refuse)
+    return bool(machine.unread) and isinstance(machine.unread[0][0], _ENDINGS)
 
 
 def _take(run: "FlowRun", number: int) -> Content:
     machine = run.sessions[number]
     content, encoded = machine.read()
-    position = number_of(content)
+    position = content.number
     run.append(Received(run.now(), run.path, number, position, encoded))
     remove_unread(run.commits, machine, position)
     return content

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Accept, Content, number_of
+from runtime.core.envelopes import Accept, Content
 from runtime.engine.commits import Commits
 from runtime.ids import PeerName, SessionId
 from runtime.limits import MIB, RESEND_MS_FIRST, RESEND_MS_MAX
@@ -106,8 +106,8 @@ class Outbox:
         A blocked one waits for `unblock` on top of that.
         """
         encoded = envelopes.encode(envelope)
-        number = number_of(envelope)
-        self.commits.put(OUTBOX, _key(sid, number), _encode_row(Row(peer, encoded)))
+        number = envelope.number
+        self.commits.put(OUTBOX, _key(sid, number), _encode_row((peer, encoded)))
         entry = self._insert(sid, peer, number, envelope, len(encoded))
         if is_blocked:
             self._sessions[sid].is_blocked = True
@@ -240,7 +240,10 @@ class Outbox:
         session = self._sessions.get(sid)
         if session is None:
             session = self._sessions[sid] = _Session(peer)
-            self._links.setdefault(peer, _Link()).sessions[sid] = session
+            link = self._links.get(peer)
+            if link is None:
+                link = self._links[peer] = _Link()
+            link.sessions[sid] = session
         entry = _Entry(number, envelope, size)
         session.entries.append(entry)
         session.size += size

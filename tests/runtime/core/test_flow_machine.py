@@ -90,6 +90,22 @@ def test_a_pair_that_is_not_in_the_table_is_our_bug(status: Status, event: Input
     assert flow.status is status
 
 
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("event", [Input.SUSPENDED, Input.RESUMED])
+def test_the_fast_moves_do_what_the_table_says(status: Status, event: Input) -> None:
+    # Breaks when a shortcut and the table drift apart.
+    flow = in_status(status)
+    move = flow.suspended if event is Input.SUSPENDED else flow.resumed
+
+    if (status, event) in TRANSITIONS:
+        move()
+        assert flow.status is TRANSITIONS[status, event]
+    else:
+        with pytest.raises(IllegalTransition, match=f"{event.value} while {status.value}"):
+            move()
+        assert flow.status is status
+
+
 def test_nothing_follows_an_end() -> None:
     # Breaks when an ended flow can come back and do its work twice.
     assert not [pair for pair in TRANSITIONS if pair[0] is Status.ENDED]

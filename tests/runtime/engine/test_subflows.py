@@ -167,6 +167,35 @@ def test_an_error_of_a_sub_flow_ends_its_sessions_and_can_be_caught(
     assert_nothing_is_left(network)
 
 
+def test_a_step_begins_when_the_end_of_a_sub_flow_whose_error_was_caught_is_durable(
+    network: SimulatedNetwork,
+) -> None:
+    # Breaks when a step asks for its place too late: only then is the sub-flow over.
+    seen: list[tuple[bool, str]] = []
+
+    @flow
+    def fail() -> None:
+        raise Sorry("no")
+
+    @step
+    def look() -> None:
+        manager = alice.running.manager
+        run = next(iter(manager.runs.values()))
+        seen.append((run.batch_number <= run.commits.durable, step_id().partition(":")[2]))
+
+    @flow
+    def catch_and_look() -> None:
+        with contextlib.suppress(Sorry):
+            fail()
+        look()
+
+    alice, _ = pair(network, fail, catch_and_look)
+    alice.start_flow(catch_and_look).result()
+
+    # A start, an entry and an exit are durable; the step has place 2 among the operations.
+    assert seen == [(True, "2")]
+
+
 def test_the_peers_of_a_failed_sub_flow_get_its_error_and_no_others(
     network: SimulatedNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:
