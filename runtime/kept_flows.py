@@ -17,10 +17,13 @@ def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
     return None if row is None else result_decoder.decode(row)
 
 
-def kept_rows(commits: Commits) -> Iterator[FlowRow]:
-    """Yield a row for each flow that has left a result, oldest first."""
-    for key, row in commits.scan(RESULTS, b"", None):
-        yield row_of(flow_id_at(key), result_decoder.decode(row))
+def kept_rows(commits: Commits, before: FlowId | None, page_rows: int) -> Iterator[FlowRow]:
+    """Yield a row for each flow that has left a result, newest first, reading a page at a time."""
+    last = None if before is None else key_of(before)
+    while page := commits.latest(RESULTS, last, page_rows):
+        for key, row in page:
+            yield row_of(flow_id_at(key), result_decoder.decode(row))
+        last = page[-1][0]
 
 
 def row_of(flow_id: FlowId, kept: Result) -> FlowRow:

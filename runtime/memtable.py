@@ -8,8 +8,10 @@ What always holds: the sorted index of a table covers every key of `Table.rows`;
 keys that have vanished, and lags behind by the batches in `_unsorted`.
 """
 
+import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Final
 
@@ -64,6 +66,12 @@ class SortedKeys:
                 yield from block[low : bisect_left(block, end)]
                 return
 
+    def before(self, end: bytes | None) -> Iterator[bytes]:
+        """Yield the keys with ``key < end`` from the last to the first."""
+        at = len(self._blocks) if end is None else bisect_left(self._firsts, end)
+        for block in reversed(self._blocks[:at]):
+            yield from reversed(block if end is None else block[: bisect_left(block, end)])
+
     def _split(self, at: int) -> None:
         block = self._blocks[at]
         half = len(block) // 2
@@ -98,6 +106,11 @@ class Table:
         """Return the rows with ``start <= key < end``, deletions too, in order."""
         rows = self.rows
         return [(key, rows[key]) for key in self._order().between(start, end) if key in rows]
+
+    def before(self, end: bytes | None) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield the rows with ``key < end``, deletions too, from the last to the first."""
+        rows = self.rows
+        return ((key, rows[key]) for key in self._order().before(end) if key in rows)
 
     def _apply_write_once(self, writes: Rows) -> None:
         rows = self.rows
@@ -182,6 +195,28 @@ def overlay(
     for rows in reversed(found):
         merged.update(rows)
     return sorted(merged.items())
+
+
+def latest(
+    newest_first: Iterable[Generation],
+    tree_backwards: Iterable[tuple[bytes, bytes]],
+    space_name: str,
+    before: bytes | None,
+    count: int,
+) -> list[tuple[bytes, bytes]]:
+    """Return the last ``count`` rows that there are with ``key < before``, the last one first.
+
+    ``tree_backwards`` has what is older than all generations; it is read as far as necessary.
+    """
+    sources: list[Iterable[tuple[bytes, bytes | None]]] = [
+        table.before(before)
+        for generation in newest_first
+        if (table := generation.tables.get(space_name)) is not None
+    ]
+    # Of one key, the newest comes first: the merge keeps the order of its sources.
+    rows = heapq.merge(*sources, tree_backwards, key=_key_of, reverse=True)
+    newest = (next(of_key) for _, of_key in groupby(rows, key=_key_of))
+    return list(islice(((key, value) for key, value in newest if value is not None), count))
 
 
 def merge(

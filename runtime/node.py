@@ -287,8 +287,11 @@ class Node:
         return self._running().manager.handle(FlowId(flow_id))
 
     def flows(self, wanted: FlowFilter | None = None) -> list[FlowRow]:
-        """List flows, newest first: those that run, and those that have ended lately."""
-        return self.operations.flows(wanted or FlowFilter())
+        """List flows, newest first: those that run, and those that have left a result.
+
+        ``FlowFilter(before=...)`` with the id of the last one gives those that come after it.
+        """
+        return self.operations.flows(wanted or FlowFilter()).rows
 
     def journal(self, flow_id: str) -> list[JournalRow]:
         """Return every event of a flow that runs, in order."""

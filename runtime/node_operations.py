@@ -1,9 +1,9 @@
 """What operators can ask of a running node, answered from its engine."""
 
 import fnmatch
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 
 import msgspec
 
@@ -28,12 +28,14 @@ from runtime.flow import Flow
 from runtime.ids import FlowId, UserName
 from runtime.kept_flows import failure_of, kept_result, kept_rows, row_of
 from runtime.operations import (
+    FLOWS_EXAMINED_MAX,
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
     Arguments,
     FlowDetail,
     FlowFilter,
     FlowKind,
+    FlowPage,
     FlowResult,
     FlowRow,
     FlowWatch,
@@ -79,16 +81,30 @@ class EngineOperations:
         flows = self._engine.host.registry.flows
         return [_kind(flows[name]) for name in sorted(flows)]
 
-    def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
+    def flows(self, flow_filter: FlowFilter) -> FlowPage:
         """See `runtime.operations.NodeOperations`."""
+        limit = min(flow_filter.limit, FLOWS_LIMIT_MAX)
+        before = None if flow_filter.before is None else _checked(FlowId(flow_filter.before))
+        shown: list[FlowRow] = []
+        # One more than is shown tells whether there are more.
+        for number, row in enumerate(self._newest_first(before, limit + 1), start=1):
+            if _fits(row, flow_filter):
+                if len(shown) == limit:
+                    return FlowPage(shown, shown[-1].id)
+                shown.append(row)
+            if number == FLOWS_EXAMINED_MAX:
+                return FlowPage(shown, row.id)
+        return FlowPage(shown)
+
+    def _newest_first(self, before: FlowId | None, page_rows: int) -> Iterator[FlowRow]:
+        """Yield all flows that are known; their ids sort by the time of their start."""
         manager = self._engine.manager
         runs = {**manager.ended, **manager.runs}
-        rows = [self._row(run) for run in runs.values()]
-        rows += [row for row in kept_rows(self._engine.commits) if FlowId(row.id) not in runs]
-        # The ids sort by the time of their start.
-        rows.sort(key=lambda row: row.id, reverse=True)
-        fitting = (row for row in rows if _fits(row, flow_filter))
-        return list(islice(fitting, min(flow_filter.limit, FLOWS_LIMIT_MAX)))
+        ids = sorted((i for i in runs if before is None or i < before), reverse=True)
+        in_memory = (self._row(runs[flow_id]) for flow_id in ids)
+        kept = kept_rows(self._engine.commits, before, page_rows)
+        others = (row for row in kept if FlowId(row.id) not in runs)
+        return heapq.merge(in_memory, others, key=lambda row: row.id, reverse=True)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         """See `runtime.operations.NodeOperations`."""

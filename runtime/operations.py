@@ -22,6 +22,9 @@ ENDED: Final = frozenset({"completed", "failed", "killed"})
 FLOWS_LIMIT_MAX: Final = 1_000
 JOURNAL_LIMIT_MAX: Final = 1_000
 
+# A page takes no longer than this many flows take to be looked at, however few of them fit.
+FLOWS_EXAMINED_MAX: Final = 2_000
+
 
 class BadArguments(MisuseError):
     """The arguments for a flow do not fit its signature; nothing was started."""
@@ -40,13 +43,17 @@ class Arguments:
 
 @message(name="node.FlowFilter")
 class FlowFilter:
-    """Which flows to list: newest first, at most ``limit``. ``name`` is a pattern: ``*.buy``."""
+    """Which flows to list: newest first, at most ``limit``. ``name`` is a pattern: ``*.buy``.
+
+    ``before`` is `FlowPage.rest_before` of the page before.
+    """
 
     name: str | None = None
     statuses: list[str] = []
     user: str | None = None
     since_ms: int | None = None
     limit: int = 100
+    before: str | None = None
 
 
 @message(name="node.FlowRow")
@@ -68,6 +75,15 @@ class FlowRow:
     def is_ended(self) -> bool:
         """Whether it will never run again."""
         return self.status in ENDED
+
+
+# The name that lists of flows had on the wire before they had pages.
+@message(name="rpc.FlowRows")
+class FlowPage:
+    """Some flows, newest first. ``rest_before``: there may be more, with ids less than this."""
+
+    rows: list[FlowRow]
+    rest_before: str | None = None
 
 
 @message(name="node.Wait")
@@ -195,7 +211,7 @@ class NodeOperations(Protocol):
     def flow_names(self) -> list[FlowKind]:
         """Return what can be started, by name."""
 
-    def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
+    def flows(self, flow_filter: FlowFilter) -> FlowPage:
         """Return flows that live or left a result, newest first."""
 
     def flow(self, flow_id: FlowId) -> FlowDetail:

@@ -81,6 +81,12 @@ class Store(Protocol):
         It sees all batches submitted before the call, and is not disturbed by later ones.
         """
 
+    def latest(self, space: Space, before: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the last ``count`` pairs with ``key < before`` (``None``: of all), last first.
+
+        As of all batches submitted so far; it reads little more than it returns.
+        """
+
     def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
         """Take ``batch``; call ``on_durable`` from the loop once it will survive a crash.
 

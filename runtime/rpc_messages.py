@@ -38,8 +38,8 @@ from runtime.operations import (
     FlowDetail,
     FlowFilter,
     FlowKind,
+    FlowPage,
     FlowResult,
-    FlowRow,
     JournalRow,
     NodeInfo,
     UnclaimedRow,
@@ -119,7 +119,7 @@ class ListFlowKinds:
 
 @message(name="rpc.ListFlows")
 class ListFlows:
-    """Flows, newest first: `FlowRows`. Without permission to read, only the user's own."""
+    """Flows, newest first: `FlowPage`. Without permission to read, only the user's own."""
 
     filter: FlowFilter
 
@@ -246,13 +246,6 @@ class FlowKinds:
     kinds: list[FlowKind]
 
 
-@message(name="rpc.FlowRows")
-class FlowRows:
-    """A list of flows."""
-
-    rows: list[FlowRow]
-
-
 @message(name="rpc.JournalRows")
 class JournalRows:
     """A page of a journal; an empty one is the end."""
@@ -304,7 +297,7 @@ class Failure:
 Answer = (
     Started
     | FlowKinds
-    | FlowRows
+    | FlowPage
     | FlowDetail
     | FlowResult
     | JournalRows

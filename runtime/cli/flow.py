@@ -95,6 +95,7 @@ def names(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, FLOWS_LIMIT_MAX), default=50, help="At most so many (50)."
 )
+@click.option("--before", metavar="ID", help="Only flows older than this one: the next page.")
 @json_option
 @node_options
 def list_flows(
@@ -102,13 +103,16 @@ def list_flows(
     name: str | None,
     statuses: tuple[str, ...],
     limit: int,
+    before: str | None,
     as_json: bool,
     choice: NodeChoice,
 ) -> None:
-    """List flows, newest first."""
+    """List flows, newest first. If there may be more, standard error says how to see them."""
     address = only_node(choice, words)
+    wanted = FlowFilter(name=name, statuses=list(statuses), limit=limit, before=before)
     with open_client(address) as client:
-        rows = client.flows(FlowFilter(name=name, statuses=list(statuses), limit=limit))
+        page = client.flow_page(wanted)
+    rows = page.rows
     if as_json:
         print_json(rows)
     elif not rows:
@@ -127,6 +131,10 @@ def list_flows(
                 )
                 for row in rows
             ],
+        )
+    if page.rest_before is not None:
+        click.echo(
+            f"there may be more; go on with the same and: --before {page.rest_before}", err=True
         )
 
 

@@ -39,7 +39,7 @@ from runtime.edge.lmdb_tree import Trees, unreadable
 from runtime.edge.lmdb_writer import Alarm, CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
 from runtime.errors import KeyPresentError, StoreError
 from runtime.limits import MIB
-from runtime.memtable import Generation, check_keys, merge, overlay
+from runtime.memtable import Generation, check_keys, latest, merge, overlay
 from runtime.ports import Batch, Space
 
 MAP_BYTES_FIRST: Final = 64 * MIB
@@ -166,6 +166,11 @@ class LmdbStore:
         """Yield pairs in order; rows in memory are copied now, the tree is read as it goes."""
         newer = overlay(self._generations(), space.name, start, end)
         return merge(newer, self._trees.scan(space.name, start, end) or ())
+
+    def latest(self, space: Space, before: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the last ``count`` pairs before a key, last first."""
+        backwards = self._trees.backwards(space.name, before, count)
+        return latest(self._generations(), backwards, space.name, before, count)
 
     def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
         """Take ``batch``; call ``on_durable`` from the hub once it is on disk."""

@@ -7,12 +7,14 @@ What always holds:
 - Every use of the environment by a reader is a short read transaction under `_gate`. No
   transaction outlives a call, so that no forgotten iterator keeps old pages alive, and the writer,
   by taking the gate, knows that the map may be moved.
-- `get`, `scan` and `settle_scans` belong to the thread of the hub; the rest to the writer's.
+- `get`, `scan`, `backwards` and `settle_scans` belong to the thread of the hub; the rest to that of
+  the writer.
 """
 
 import os
 import weakref
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -91,6 +93,30 @@ class Trees:
         except lmdb.Error as error:
             raise self._unreadable(error) from error
         return rows, False
+
+    def backwards(
+        self, space_name: str, before: bytes | None, count: int
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield rows with ``key < before`` from the last to the first, read ``count`` at a time."""
+        rows: _Rows = []
+        while space_name in self.databases:
+            rows = self._read_chunk_before(space_name, before, count)
+            yield from rows
+            if not rows:
+                return
+            before = rows[-1][0]
+
+    def _read_chunk_before(self, space_name: str, before: bytes | None, count: int) -> _Rows:
+        try:
+            with self._gate, self.environment.begin(db=self.databases[space_name]) as txn:
+                cursor = txn.cursor()
+                # At the first key that is too far, or behind the last one; then a step back.
+                is_there = before is not None and cursor.set_range(before)
+                is_there = cursor.prev() if is_there else cursor.last()
+                rows = islice(cursor.iterprev(), count) if is_there else ()
+                return list(rows)
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
 
     def ensure_space(self, space_name: str) -> None:
         """Create the tree of ``space_name`` unless it exists."""

@@ -29,6 +29,7 @@ from runtime.operations import (
     FlowDetail,
     FlowFilter,
     FlowKind,
+    FlowPage,
     FlowResult,
     FlowRow,
     JournalRow,
@@ -46,7 +47,6 @@ from runtime.rpc_messages import (
     DropUnclaimed,
     Failure,
     FlowKinds,
-    FlowRows,
     ForgetClientId,
     GetFlow,
     GetInfo,
@@ -219,7 +219,11 @@ class RpcClient:
 
     def flows(self, flow_filter: FlowFilter | None = None) -> list[FlowRow]:
         """Return flows, newest first; without permission to read, only the user's own."""
-        return self._ask(ListFlows(flow_filter or FlowFilter()), FlowRows).rows
+        return self.flow_page(flow_filter).rows
+
+    def flow_page(self, flow_filter: FlowFilter | None = None) -> FlowPage:
+        """Return the same, and where the next page begins, if there may be one."""
+        return self._ask(ListFlows(flow_filter or FlowFilter()), FlowPage)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         """Return all about one flow."""

@@ -9,18 +9,17 @@ newest `FlowDetail` replaces one that was not sent yet, and a client that does n
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self, assert_never
+from typing import Final, Protocol, Self, assert_never
 
 import gevent
-import gevent.event
 import gevent.pool
 import zmq
 
 from runtime.codec import decode, encode
 from runtime.edge.rpc_record import recorded
 from runtime.edge.rpc_socket import RpcSocket
+from runtime.edge.rpc_watches import Caller, Watch, Watches
 from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
 from runtime.edge.zmq_stats import TransportStats
 from runtime.errors import ConfigurationError, SennitError
@@ -30,7 +29,6 @@ from runtime.operations import (
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
     FlowFilter,
-    FlowWatch,
     NodeOperations,
 )
 from runtime.permissions import Permissions
@@ -47,7 +45,6 @@ from runtime.rpc_messages import (
     DropUnclaimed,
     Failure,
     FlowKinds,
-    FlowRows,
     ForgetClientId,
     GetFlow,
     GetInfo,
@@ -112,57 +109,6 @@ class RpcUser(Protocol):
         """What they may do."""
 
 
-class _Caller(NamedTuple):
-    """Where an answer goes: the ROUTER's name for the client's connection, and its number."""
-
-    client: bytes
-    number: bytes
-
-
-@dataclass(slots=True, kw_only=True)
-class _Watch:
-    """One client watches one flow."""
-
-    flow_watch: FlowWatch | None = None
-    is_closed: bool = False
-
-    def close(self) -> None:
-        """Stop the node from calling back."""
-        self.is_closed = True
-        if self.flow_watch is not None:
-            self.flow_watch.close()
-
-
-@dataclass(slots=True)
-class _Watches:
-    """All watches of all clients, and those with something new to send."""
-
-    by_client: dict[bytes, dict[bytes, _Watch]] = field(default_factory=dict)
-    dirty: dict[_Caller, _Watch] = field(default_factory=dict)
-    is_dirty: gevent.event.Event = field(default_factory=gevent.event.Event)
-
-    def mark(self, caller: _Caller, watch: _Watch) -> None:
-        """Have the watch sent soon."""
-        if not watch.is_closed:
-            self.dirty[caller] = watch
-            self.is_dirty.set()
-
-    def forget(self, caller: _Caller) -> None:
-        """Close one watch, if it is there."""
-        of_client = self.by_client.get(caller.client, {})
-        watch = of_client.pop(caller.number, None)
-        if watch is not None:
-            watch.close()
-        self.dirty.pop(caller, None)
-        if not of_client:
-            self.by_client.pop(caller.client, None)
-
-    def forget_client(self, client: bytes) -> None:
-        """Close all watches of a client."""
-        for number in list(self.by_client.get(client, ())):
-            self.forget(_Caller(client, number))
-
-
 class RpcServer:
     """Answers users at one address, from `start` to `close`; a context manager.
 
@@ -180,7 +126,7 @@ class RpcServer:
         self._operations = operations
         self._address = address
         self._user_by_key = {user.public_key: user for user in users}
-        self._watches = _Watches()
+        self._watches = Watches()
         self._waiting = gevent.pool.Pool(WAITING_REQUESTS_MAX)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._zap = ZapHandler(self._context, self._user_by_key.__contains__, TransportStats())
@@ -240,14 +186,14 @@ class RpcServer:
             frames = self._socket.receive()
             client = frames[0].bytes
             number = frames[2].bytes if len(frames) == 4 else b""
-            caller = _Caller(client, number)
+            caller = Caller(client, number)
             if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
                 self._send(caller, failure(_other_version(frames[1].bytes)))
                 continue
             user = self._user_by_key[str(frames[3].get(USER_ID)).encode()]
             self._take(caller, user, frames[3].bytes)
 
-    def _take(self, caller: _Caller, user: RpcUser, body: bytes) -> None:
+    def _take(self, caller: Caller, user: RpcUser, body: bytes) -> None:
         try:
             request: Request = decode(body, Request)
         except SennitError as error:
@@ -271,7 +217,7 @@ class RpcServer:
                 self._watch(caller, user, request)
             case StopWatching():
                 self._watches.forget(
-                    _Caller(caller.client, request.number.to_bytes(NUMBER_BYTES, "big"))
+                    Caller(caller.client, request.number.to_bytes(NUMBER_BYTES, "big"))
                 )
                 self._send(caller, Done())
             case _:
@@ -280,7 +226,7 @@ class RpcServer:
                     caller, lambda: recorded(user.name, looked_at, self._look(user, looked_at))
                 )
 
-    def _answer_when_ready(self, caller: _Caller, user: RpcUser, request: MayWait) -> None:
+    def _answer_when_ready(self, caller: Caller, user: RpcUser, request: MayWait) -> None:
         if self._waiting.full():
             busy = NodeBusy(
                 f"the node has {WAITING_REQUESTS_MAX} requests under way; try again in a moment"
@@ -293,7 +239,7 @@ class RpcServer:
             lambda: recorded(user.name, request, self._perform(user, request)),
         )
 
-    def _answer(self, caller: _Caller, ask: Callable[[], Answer]) -> None:
+    def _answer(self, caller: Caller, ask: Callable[[], Answer]) -> None:
         """Send what ``ask`` returns or raises. The one place where an error becomes an answer."""
         try:
             answer = ask()
@@ -316,7 +262,7 @@ class RpcServer:
             case GetInfo():
                 return operations.info()
             case ListFlows():
-                return FlowRows(operations.flows(_bounded(request.filter, user)))
+                return operations.flows(_bounded(request.filter, user))
             case GetFlow():
                 self._require(user, "flow", request.flow_id)
                 return operations.flow(FlowId(request.flow_id))
@@ -385,11 +331,11 @@ class RpcServer:
 
     # Watching
 
-    def _watch(self, caller: _Caller, user: RpcUser, request: WatchFlow) -> None:
+    def _watch(self, caller: Caller, user: RpcUser, request: WatchFlow) -> None:
         # A number used twice would leave the first watch without anybody to close it.
         self._watches.forget(caller)
         of_client = self._watches.by_client.setdefault(caller.client, {})
-        watch = _Watch()
+        watch = Watch()
 
         def open_it() -> None:
             if len(of_client) >= WATCHES_PER_CLIENT_MAX:
@@ -423,7 +369,7 @@ class RpcServer:
                 self._push_one(caller, watch)
             gevent.sleep(PUSH_PAUSE_SECONDS)
 
-    def _push_one(self, caller: _Caller, watch: _Watch) -> None:
+    def _push_one(self, caller: Caller, watch: Watch) -> None:
         if watch.is_closed or watch.flow_watch is None:
             return
         try:
@@ -441,11 +387,11 @@ class RpcServer:
         while True:
             gevent.sleep(STILL_THERE_SECONDS)
             for client in list(self._watches.by_client):
-                self._send(_Caller(client, bytes(NUMBER_BYTES)), StillThere())
+                self._send(Caller(client, bytes(NUMBER_BYTES)), StillThere())
 
     # Sending
 
-    def _send(self, caller: _Caller, answer: Answer) -> None:
+    def _send(self, caller: Caller, answer: Answer) -> None:
         """Send without waiting. A client that has gone, or does not read, loses its watches."""
         try:
             body = encode(answer)
@@ -486,6 +432,7 @@ def _bounded(asked: FlowFilter, user: RpcUser) -> FlowFilter:
         user=asked.user if reads_all else user.name,
         since_ms=asked.since_ms,
         limit=max(1, min(asked.limit, FLOWS_LIMIT_MAX)),
+        before=asked.before,
     )
 
 

@@ -164,6 +164,21 @@ class Commits:
         }
         return overlaid(self.store.scan(space, start, end), written)
 
+    def latest(self, space: Space, before: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the last ``count`` pairs before a key as of everything written, last first."""
+        written = {
+            key: value
+            for key, value in self.batch.writes.get(space, {}).items()
+            if before is None or key < before
+        }
+        # Each of these may hide a row of the store.
+        rows: dict[bytes, bytes | None] = dict(
+            self.store.latest(space, before, count + len(written))
+        )
+        rows |= written
+        found = [(key, value) for key, value in rows.items() if value is not None]
+        return sorted(found, reverse=True)[:count]
+
     # --- the pipeline -----------------------------------------------------------------------
 
     def submit(self) -> None:

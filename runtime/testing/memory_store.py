@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from runtime.errors import KeyPresentError, StoreError
-from runtime.memtable import Generation, check_keys, merge, overlay
+from runtime.memtable import Generation, check_keys, latest, merge, overlay
 from runtime.ports import Batch, Loop, Space
 
 
@@ -56,6 +56,10 @@ class MemoryStore:
     def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs in order, as of now."""
         return merge(overlay((self._rows,), space.name, start, end), ())
+
+    def latest(self, space: Space, before: bytes | None, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the last ``count`` pairs before a key, as of now, last first."""
+        return latest((self._rows,), (), space.name, before, count)
 
     def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
         """Take ``batch``; it is durable in a later turn of the loop, or by `make_durable`."""

@@ -286,6 +286,61 @@ class StoreConformance:
 
         assert [list(scan) for scan, _ in open_scans] == [rest for _, rest in open_scans]
 
+    @pytest.mark.parametrize(
+        ("before", "count", "expected"),
+        [
+            (None, 9, b"c b abc ab a"),
+            (None, 2, b"c b"),
+            (b"c", 2, b"b abc"),
+            (b"bb", 1, b"b"),
+            (b"d", 9, b"c b abc ab a"),
+            (b"a", 9, b""),
+            (None, 0, b""),
+        ],
+    )
+    def test_the_latest_rows_come_last_first(
+        self,
+        harness: StoreHarness,
+        store: Store,
+        before: bytes | None,
+        count: int,
+        expected: bytes,
+    ) -> None:
+        assert store.latest(FLOWS, before, count) == []
+        for key in (b"c", b"ab", b"b", b"abc", b"a"):
+            store.submit(put(FLOWS, {key: b"v" + key}), _ignore)
+        at_once = store.latest(FLOWS, before, count)
+        self.settle(harness, store)
+        harness.rest(store)
+
+        later = store.latest(FLOWS, before, count)
+        assert at_once == later == [(key, b"v" + key) for key in expected.split()]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_latest_rows_are_those_of_all_batches(
+        self, harness: StoreHarness, store: Store, seed: int
+    ) -> None:
+        chance = random.Random(seed)
+        model: dict[bytes, bytes] = {}
+        for number in range(60):
+            writes: dict[bytes, bytes | None] = {}
+            for _ in range(chance.randrange(40)):
+                key = b"%03d" % chance.randrange(300)
+                writes[key] = None if chance.random() < 0.4 else b"%d" % number
+            store.submit(put(FLOWS, writes), _ignore)
+            model |= {key: value for key, value in writes.items() if value is not None}
+            model = {key: value for key, value in model.items() if writes.get(key, b"") is not None}
+            chance.choice([self.settle, lambda _, store: harness.rest(store), _nothing])(
+                harness, store
+            )
+            before = chance.choice([None, b"%03d" % chance.randrange(300)])
+            count = chance.randrange(60)
+
+            found = store.latest(FLOWS, before, count)
+
+            fitting = {k: v for k, v in model.items() if before is None or k < before}
+            assert found == sorted(fitting.items(), reverse=True)[:count]
+
     def test_rows_of_many_batches_are_neither_lost_nor_doubled(
         self, harness: StoreHarness, store: Store
     ) -> None:

@@ -125,7 +125,7 @@ def test_a_result_kept_over_a_restart_is_listed_shown_and_watched(node: Simulate
     flow_id = ended_before_a_restart(node, add, 2, 3)
 
     asked = operations(node)
-    [row] = asked.flows(FlowFilter())
+    [row] = asked.flows(FlowFilter()).rows
     detail = asked.flow(flow_id)
     watch = asked.watch(flow_id, lambda: None)
     assert (row.id, row.name, row.status, row.client_id) == (
@@ -208,10 +208,10 @@ def test_lists_are_newest_first_whether_flows_live_or_not(
     live = start(node, linger, client_id="live")
 
     asked = operations(node)
-    assert [row.id for row in asked.flows(FlowFilter())] == [live, lately, old]
-    assert [row.id for row in asked.flows(FlowFilter(limit=2))] == [live, lately]
-    assert [row.id for row in asked.flows(FlowFilter(statuses=["completed"]))] == [lately, old]
-    assert [row.id for row in asked.flows(FlowFilter(name="*.linger"))] == [live]
+    assert [row.id for row in asked.flows(FlowFilter()).rows] == [live, lately, old]
+    assert [row.id for row in asked.flows(FlowFilter(limit=2)).rows] == [live, lately]
+    assert [row.id for row in asked.flows(FlowFilter(statuses=["completed"])).rows] == [lately, old]
+    assert [row.id for row in asked.flows(FlowFilter(name="*.linger")).rows] == [live]
 
 
 def test_an_unknown_flow_is_unknown_to_every_verb(node: SimulatedNode) -> None:

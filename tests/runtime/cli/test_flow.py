@@ -124,6 +124,22 @@ def test_list_shows_flows_newest_first_and_why_they_wait(demo: Demo) -> None:
     assert lines[2].rstrip().endswith("admin  a message from O=Seller")
 
 
+def test_list_goes_page_by_page_and_says_when_there_may_be_more(demo: Demo) -> None:
+    for number in range(3):
+        sennit("flow", "start", demo.bank_a, "add", str(number), "1", "--no-watch")
+    in_one = sennit("flow", "list", demo.bank_a, "--json")
+    ids = [row["id"] for row in json.loads(in_one.stdout)]
+
+    first = sennit("flow", "list", demo.bank_a, "--limit", "2", "--json")
+    before = first.stderr.split()[-1]
+    second = sennit("flow", "list", demo.bank_a, "--limit", "2", "--json", "--before", before)
+
+    assert (in_one.stderr, second.stderr) == ("", "")
+    assert first.stderr.startswith("there may be more; go on with the same and: --before ")
+    assert [row["id"] for row in json.loads(first.stdout)] == ids[:2]
+    assert [row["id"] for row in json.loads(second.stdout)] == ids[2:]
+
+
 def test_list_filters(demo: Demo) -> None:
     started(demo, "wait")
     started(demo, "buy", "120")

@@ -17,6 +17,7 @@ from runtime.operations import (
     FlowDetail,
     FlowFilter,
     FlowKind,
+    FlowPage,
     FlowResult,
     FlowRow,
     JournalRow,
@@ -188,7 +189,7 @@ class FakeNode:
             raise UnknownFlow(f"this node has no flow with the id {flow_id}")
         return self.by_id[flow_id]
 
-    def flows(self, flow_filter: FlowFilter) -> list[FlowRow]:
+    def flows(self, flow_filter: FlowFilter) -> FlowPage:
         rows = [
             self.row(flow)
             for flow in reversed(self.by_id.values())
@@ -197,7 +198,10 @@ class FakeNode:
             and (not flow_filter.statuses or flow.status in flow_filter.statuses)
             and flow.started_ms >= (flow_filter.since_ms or 0)
         ]
-        return rows[: flow_filter.limit]
+        ids = [row.id for row in rows]
+        start = 0 if flow_filter.before is None else ids.index(flow_filter.before) + 1
+        end = start + flow_filter.limit
+        return FlowPage(rows[start:end], ids[end - 1] if len(rows) > end else None)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         return self.detail(self.find(flow_id))

@@ -113,6 +113,12 @@ class StoreMachine(RuleBasedStateMachine):
                 if start <= key and (end is None or key < end)
             ]
 
+    @rule(before=st.none() | KEYS, count=st.integers(0, 30))
+    def latest(self, before: bytes | None, count: int) -> None:
+        for space, model in ((MANY, self.many), (ONCE, self.once)):
+            fitting = [row for row in model.items() if before is None or row[0] < before]
+            assert self.store.latest(space, before, count) == sorted(fitting, reverse=True)[:count]
+
     @rule(target=scans, space=st.sampled_from([MANY, ONCE]))
     def begin_scan(self, space: Space) -> OpenScan:
         model = self.many if space is MANY else self.once
