@@ -2,7 +2,8 @@
 
 An envelope is one msgpack array; its first element is the kind:
 
-    [0, sid, flow, version, app, app_version, conversation, kind, body]   open, number 0
+    [0, sid, flow, version, app, app_version, conversation, kind, body,
+        beside]                                                           open, number 0
     [1, to, sid, version, app, app_version]                               accept, number 0
     [2, to, sid, reason, error_id]                                        refuse, number 0
     [3, to, number, kind, body]                                           data
@@ -14,12 +15,14 @@ An envelope is one msgpack array; its first element is the kind:
 ``sid`` is the sender's session id, ``to`` the receiver's, both 16 bytes. ``number`` counts the
 messages of one direction of a session from 0 to 2^32 - 1; ``up_to`` says that all numbers up to
 and including it are durable at the receiver. ``kind`` and ``body`` are a packed value; an open
-message without payload has an empty ``kind``. ``error`` is a packed `FlowException` or nil. A gone
-message answers one that was addressed to ``sid``, which is no session of the sender; its ``to`` is
-empty if the answered message did not tell. Who sent an envelope is known from the link that it came
-over, never from a field.
+message without payload has an empty ``kind``. ``beside`` names another session that the same flow
+has with the receiver, by the id that its opener gave to it; without one, the field is left out.
+``error`` is a packed `FlowException` or nil. A gone message answers one that was addressed to
+``sid``, which is no session of the sender; its ``to`` is empty if the answered message did not
+tell. Who sent an envelope is known from the link that it came over, never from a field.
 """
 
+from operator import attrgetter
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -53,8 +56,8 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
     """Base of all kinds."""
 
 
-class Open(Envelope, tag=0):
-    """Asks the peer to start the responder of ``flow``; may carry the first payload."""
+class _OpenAlone(Envelope, tag=0):
+    """The first version, which is still written where the later field would be empty."""
 
     number: ClassVar[int] = 0
 
@@ -66,6 +69,12 @@ class Open(Envelope, tag=0):
     conversation: bytes
     kind: str
     body: bytes
+
+
+class Open(_OpenAlone, tag=0):
+    """Asks the peer to start the responder of ``flow``; may carry the first payload."""
+
+    beside: To = SessionId(b"")
 
 
 class Accept(Envelope, tag=1):
@@ -137,12 +146,15 @@ Content = Open | Refuse | Data | Error | End
 Answer = Ack | Gone
 """What answers a message, has no number, and is kept and repeated by nobody."""
 
+_alone = attrgetter(*_OpenAlone.__struct_fields__)
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[AnyEnvelope] = msgspec.msgpack.Decoder(AnyEnvelope)
 
 
 def encode(envelope: AnyEnvelope) -> bytes:
     """Return the bytes of ``envelope``."""
+    if type(envelope) is Open and not envelope.beside:
+        return _encode(_OpenAlone(*_alone(envelope)))
     return _encode(envelope)
 
 
@@ -155,9 +167,9 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
         envelope = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise BadMessage(f"not an envelope: {error}") from None
-    if is_addressed and not isinstance(envelope, Open):
-        length = len(envelope.to)
-        if length != SESSION_ID_BYTES and (length or not isinstance(envelope, Gone)):
+    if is_addressed:
+        to = envelope.beside if isinstance(envelope, Open) else envelope.to
+        if len(to) != SESSION_ID_BYTES and (to or not isinstance(envelope, Open | Gone)):
             raise BadMessage(f"not an envelope: a session id has {SESSION_ID_BYTES} bytes")
     return envelope
 

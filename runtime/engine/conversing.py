@@ -1,6 +1,7 @@
 """The session operations of a flow: what each use does, replayed and new."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from runtime.codec import Packed, encode, fingerprint
@@ -21,7 +22,7 @@ from runtime.errors import (
     UnexpectedFlowEnd,
     UnknownParty,
 )
-from runtime.ids import ErrorId, PeerName
+from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
 from runtime.party import AnonymousParty, Party
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _OPENING: Final = Status.OPENING
 _ENDINGS: Final = (Error, End, Refuse)
+# A flow may have very many sessions. It serves the first, and the last ones are likely to live.
+BESIDE_LOOKED_AT_MAX: Final = 16
 
 
 class SessionView:
@@ -104,6 +107,7 @@ def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
     if recorded is not None:
         return False
     run.append(Opened(run.now(), run.path, number, view.peer, view.flow, view.version))
+    beside = _session_beside(run, view.peer) if run.sessions else None
     machine = run.new_session(number, view.peer)
     opened = machine.open(
         flow=view.flow,
@@ -113,9 +117,23 @@ def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
     )
     if payload is not None:
         opened.kind, opened.body = payload.type, payload.body
+    if beside is not None:
+        opened.beside = beside
     run.manager.session_opened(run, machine)
     run.manager.outbox.add(machine.sid, machine.peer, opened, is_blocked=False)
     return payload is not None
+
+
+def _session_beside(run: "FlowRun", peer: PeerName) -> SessionId | None:
+    """Return a session that the flow has with ``peer`` already, by the id that its opener gave it.
+
+    It tells a node that drains that its own flows may wait for this one.
+    """
+    sessions = run.sessions.values()
+    for machine in chain(islice(sessions, 1), islice(reversed(sessions), BESIDE_LOOKED_AT_MAX)):
+        if machine.peer == peer and not machine.is_over_for_peer:
+            return machine.peer_sid if machine.number == 0 else machine.sid
+    return None
 
 
 def _check_usable(run: "FlowRun", number: int) -> None:

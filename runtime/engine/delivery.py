@@ -209,6 +209,13 @@ class Delivery:
             self.refuse(peer, entry.opened, f"the operator does not want {flow}")
         return len(entries)
 
+    def has_session(self, peer: PeerName, opener_sid: SessionId) -> bool:
+        """Tell whether a flow here has a session with ``peer``, named as its opener did."""
+        machine = self.opened.get(opener_sid)
+        if machine is None and opener_sid in self.sessions:
+            machine = self.sessions[opener_sid][1]
+        return machine is not None and machine.peer == peer
+
     def session_count(self, peer: PeerName) -> int:
         """Return how many sessions ``peer`` has opened to us and that are not over."""
         return self._opened_by[peer]

@@ -104,14 +104,14 @@ class FlowManager:
         """See `runtime.host.Runner`. Get-or-create if there is a client id."""
         if self.is_stopping:
             raise NodeStopped(f"this node is stopping; {flow.name} was not started")
-        if self.is_draining:
-            raise NodeStopped(f"this node is draining; {flow.name} was not started")
         if client_id is not None:
             known = self._of_client_id(user, client_id)
             if known is not None:
                 if is_awaited:
                     self.wait_durable()
                 return known
+        if self.is_draining:
+            raise NodeStopped(f"this node is draining; {flow.name} was not started")
         if self.host.registry.flows.get(flow.name) is None:
             self.host.register(flow)
         started = Started(
@@ -135,7 +135,9 @@ class FlowManager:
 
     def open_arrived(self, peer: PeerName, opened: Open, encoded: bytes) -> None:
         """Start the responder that an open message asks for, or refuse it."""
-        if self.is_stopping or self.is_draining:
+        if self.is_stopping or (
+            self.is_draining and not self.delivery.has_session(peer, opened.beside)
+        ):
             # Unanswered, the peer asks again.
             return
         registry = self.host.registry

@@ -256,6 +256,22 @@ def never_give_up(session: Session) -> None:
 
 
 @flow
+def confer(peer: Party, depth: int) -> int:
+    """Ask a peer that asks us back while we wait for it, and so on."""
+    session = initiate(peer)
+    session.send(depth)
+    sleep(0.2)
+    return session.receive(int).unwrap(lambda it: it)
+
+
+@responder(confer)
+def confer_back(session: Session) -> None:
+    depth = session.receive(int).unwrap(lambda it: it)
+    sleep(1)
+    session.send(1 + (confer(session.counterparty, depth - 1) if depth else 0))
+
+
+@flow
 def tell(peer: Party, words: list[str]) -> None:
     """Send and forget."""
     session = initiate(peer)

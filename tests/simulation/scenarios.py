@@ -1,5 +1,6 @@
 """Scenarios of the simulated histories: what clients want, and what must come of it."""
 
+from functools import partial
 from typing import Final
 
 from runtime import FlowKilled, FlowTimeout, SessionClosed, SessionNotOpen, UnexpectedFlowEnd
@@ -255,6 +256,31 @@ def forget_sessions(node: SimulatedNode) -> None:
             node.engine.commits.delete(TOMBSTONES, key)
 
 
+def draining(world: World) -> None:
+    """Nodes drain again and again, and each time that comes to an end."""
+    alice, bob = nodes(world, "Alice", "Bob")
+    for _ in range(5):
+        depth = world.random.randint(0, 4)
+        request = world.request(alice, flows.confer, bob.party, depth)
+        request.expect(returned(depth + 1)).after(world.random.random() * 3)
+    for node in (alice, bob):
+        world.after(world.random.random() * 5, partial(drain, world, node, 20))
+
+
+def drain(world: World, node: SimulatedNode, times: int) -> None:
+    """Let a node drain until no flow lives there, and again some time later."""
+    may_start = all(request.flow_id is not None for request in world.requests)
+    if node.engine is not None:
+        manager = node.engine.manager
+        if not manager.is_draining:
+            manager.is_draining = times > 0 and may_start
+            times -= 1
+        elif not manager.runs:
+            manager.is_draining = False
+    if times > 0 or node.engine is None or node.engine.manager.is_draining:
+        world.after(world.random.random(), partial(drain, world, node, times))
+
+
 def great_messages(world: World) -> None:
     alice, bob = nodes(world, "Alice", "Bob")
     world.request(alice, flows.pour, bob.party, 7_000_000, 6).expect(returned(42_000_000))
@@ -276,4 +302,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     late_installation,
     short_sessions,
     forgetfulness,
+    draining,
 )

@@ -60,6 +60,10 @@ def keep_sending_to_what_is_gone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_gone_arrived", lambda *arguments: None)
 
 
+def let_nobody_in_while_draining(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "has_session", lambda *arguments: False)
+
+
 def deny_no_session(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_deny", lambda *arguments: None)
 
@@ -122,6 +126,7 @@ BREAKS: Final[list[tuple[Break, Scenario]]] = [
     (answer_no_late_messages, scenarios.ping_pong),
     (keep_sending_to_what_is_gone, scenarios.forgetfulness),
     (deny_no_session, scenarios.forgetfulness),
+    (let_nobody_in_while_draining, scenarios.draining),
     (never_send_again, scenarios.ping_pong),
     (forget_client_ids, scenarios.ping_pong),
     (take_duplicates, scenarios.ping_pong),

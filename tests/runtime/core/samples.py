@@ -35,6 +35,7 @@ TIME: Final = 1_767_225_600_000
 ENVELOPES: Final[dict[str, AnyEnvelope]] = {
     "open": Open(OURS, "trade.sell", 3, "trade", "1.2", b"", "str", b"\xa2hi"),
     "open without payload": Open(OURS, "trade.sell", 3, "trade", "1.2", b"", "", b""),
+    "open beside another": Open(OURS, "trade.sell", 3, "trade", "1.2", b"", "", b"", PEERS),
     "accept": Accept(PEERS, OURS, 3, "trade", "1.3"),
     "refuse": Refuse(PEERS, OURS, "trade.sell has no responder here", ERROR_ID),
     "data": Data(PEERS, 7, "str", b"\xa2hi"),

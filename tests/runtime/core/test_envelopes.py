@@ -57,6 +57,17 @@ def test_the_bytes_of_the_first_version_are_still_written_and_read(name: str) ->
     assert decode(bytes.fromhex(golden[name])) == ENVELOPES[name]
 
 
+def test_a_field_of_a_later_version_is_ignored() -> None:
+    # Breaks when a node can't talk to one that is newer.
+    later = msgspec.msgpack.decode(encode(ENVELOPES["open"]))
+    later += [b"p" * 16, "and more"]
+
+    assert decode(msgspec.msgpack.encode(later[:9])) == ENVELOPES["open"]
+    read = decode(msgspec.msgpack.encode(later))
+    assert isinstance(read, Open)
+    assert read.beside == b"p" * 16
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [("open", 0), ("accept", 0), ("refuse", 0), ("data", 7), ("error", 8), ("end", 9)],
@@ -92,6 +103,7 @@ HOSTILE: Final[dict[str, AnyEnvelope]] = {
     "long session id": Ack(SessionId(b"x" * 17), 1),
     "short sender in accept": Accept(OURS, SessionId(b""), 1, "", ""),
     "short sender in open": Open(SessionId(b""), "f", 1, "", "", b"", "", b""),
+    "short session beside an open": Open(OURS, "f", 1, "", "", b"", "", b"", SessionId(b"x")),
     "short sender in refuse": Refuse(OURS, SessionId(b""), "", ERROR_ID),
     "negative number": Data(OURS, -1, "str", b""),
     "negative acknowledgement": Ack(OURS, -1),
