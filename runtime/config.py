@@ -13,6 +13,7 @@
     key_password_file = "password"             left out: SENNIT_KEY_PASSWORD must be set
     log_level = "info"
     hold_unexpected = false                    hold, rather than fail, flows with unexpected errors
+    journal_events_max = 1_000_000             hold flows that have so many events
 
 Required are name, both addresses and network. Relative paths count from the directory of the file.
 """
@@ -25,6 +26,7 @@ from typing import Final
 from runtime.edge.node_info import check_address
 from runtime.errors import NameInvalid
 from runtime.ids import PeerName
+from runtime.limits import JOURNAL_EVENTS_MAX
 from runtime.names import peer_name
 from runtime.toml_file import Table, TomlFile
 
@@ -51,6 +53,7 @@ class NodeConfig:
     key_password_file: Path | None
     log_level: str
     hold_unexpected: bool
+    journal_events_max: int = JOURNAL_EVENTS_MAX
 
     @classmethod
     def load(cls, directory: Path | str) -> "NodeConfig":
@@ -74,7 +77,11 @@ class NodeConfig:
             key_password_file=_path(base, password_file) if password_file else None,
             log_level=table.choice("log_level", LOG_LEVELS, "info"),
             hold_unexpected=table.truth("hold_unexpected", default=False),
+            journal_events_max=table.number("journal_events_max", JOURNAL_EVENTS_MAX),
         )
+        if config.journal_events_max < 1:
+            what = "journal_events_max is no number of events"
+            table.mistake("journal_events_max", what, f"Write it like {JOURNAL_EVENTS_MAX}")
         if config.p2p_address and config.p2p_address == config.rpc_address:
             what = "rpc_address is the same as p2p_address"
             table.mistake("rpc_address", what, "Use another port")

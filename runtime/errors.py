@@ -9,6 +9,7 @@ SennitError
 ├── HoldForOperator           the flow asks to be held
 ├── RetryLater                it may pass by itself; the flow is retried with back-off, for ever
 ├── Diverged                  a replayed operation does not match its recorded event
+├── JournalFull               a flow has as many events as it may have
 ├── UndecodableEvent          an event of the journal can't be read by this code
 ├── StepInterrupted           an at-most-once step was cut off; nobody knows whether it took effect
 ├── SessionError              a session was used in a way, or got a message, that it can't have
@@ -127,6 +128,21 @@ class Diverged(SennitError):
             f"at {self.place}{where} the journal has {self.recorded}, "
             f"but the code asks for {self.asked}. "
             "Restore the code that ran before, then retry the flow"
+        )
+
+
+class JournalFull(SennitError):
+    """A flow has written as many events as it may; to replay more of them would take too long."""
+
+    def __init__(self, events: int) -> None:
+        super().__init__(events)
+        self.events = events
+
+    def __str__(self) -> str:
+        return (
+            f"the journal of the flow has {self.events:,} events, and no flow may have more. "
+            "Raise journal_events_max in node.toml, restart the node and retry the flow, or kill "
+            "it; and let its next version leave a part of its work to flows that it starts anew"
         )
 
 

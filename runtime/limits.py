@@ -40,7 +40,7 @@ TURN_MS_MAX: Final = 5
 
 CLIENT_ID_CHARACTERS_MAX: Final = 512
 
-# Replay time grows with the journal.
+# Replay time grows with the journal. `journal_events_max` of a node is this by default.
 JOURNAL_EVENTS_MAX: Final = 1_000_000
 
 # Arguments and messages up to this size stand in the journal as they are; of larger ones, a digest.

@@ -147,6 +147,7 @@ class Node:
             clock=clock,
             entropy=SystemEntropy(),
             hold_unexpected=config.hold_unexpected,
+            journal_events_max=config.journal_events_max,
         )
         self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
         recovered = self._engine.start()

@@ -4,6 +4,7 @@ FlowException, its own or a peer's          fail, tell the peers
 RetryLater                                  retry with back-off, for ever
 HoldForOperator anywhere in the cause chain hold
 diverged, undecodable, missing flow         hold
+journal full                                hold
 anything else in a critical flow            hold: it may have finalised a transaction
 any other exception                         fail, tell the peers (or hold, by configuration)
 """
@@ -16,6 +17,7 @@ from runtime.errors import (
     Diverged,
     FlowException,
     HoldForOperator,
+    JournalFull,
     RetryLater,
     UndecodableEvent,
     UnknownFlow,
@@ -63,6 +65,8 @@ def triage(
         return Hold("the flow asked for it")
     if isinstance(error, Diverged):
         return Hold("diverged")
+    if isinstance(error, JournalFull):
+        return Hold("journal full")
     if isinstance(error, UndecodableEvent):
         return Hold("undecodable event")
     if isinstance(error, UnknownFlow | UnknownParty):

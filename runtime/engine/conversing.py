@@ -205,6 +205,7 @@ def _await_room(run: "FlowRun", number: int) -> None:
 
 def receive(run: "FlowRun", numbers: Sequence[int], asked: str) -> list[Packed]:
     """Take one message of each session, when all have one."""
+    run.give_way()
     if len(numbers) == 1:
         return [_receive_one(run, numbers[0], asked)]
     for number in numbers:

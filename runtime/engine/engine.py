@@ -15,7 +15,7 @@ from runtime.flow import Flow
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import PeerName
-from runtime.limits import TURN_MS_MAX
+from runtime.limits import JOURNAL_EVENTS_MAX, TURN_MS_MAX
 from runtime.ports import Clock, Entropy, Loop, Space, Store, Transport
 
 log = logging.getLogger("sennit.engine")
@@ -37,6 +37,7 @@ class Engine:
         clock: Clock,
         entropy: Entropy,
         hold_unexpected: bool = False,
+        journal_events_max: int = JOURNAL_EVENTS_MAX,
         is_replay_checked: bool = False,
         journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
     ) -> None:
@@ -70,6 +71,7 @@ class Engine:
             outbox=self.outbox,
             ready=self.ready,
             hold_unexpected=hold_unexpected,
+            journal_events_max=journal_events_max,
             is_replay_checked=is_replay_checked,
         )
         host.runner = self

@@ -33,6 +33,7 @@ from runtime.errors import (
     BadMessage,
     FlowSetAside,
     FlowUnwound,
+    JournalFull,
     UndecodableEvent,
 )
 from runtime.flow import Flow, Responder
@@ -189,7 +190,7 @@ class FlowRun:
         assert self.definition is not None
         self.machine.move(Input.STARTED)
         self.step_scope = StepScope(self)
-        self.ahead_until = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
+        self._may_run_ahead()
         self.is_critical = False
         self.frame = Frame("", self.definition, self.tree)
         if self.machine.started.origin is not None:
@@ -263,7 +264,7 @@ class FlowRun:
                     self.begin()
                 return
             machine.resumed()
-            self.ahead_until = machine.index_next + RUN_AHEAD_EVENTS_MAX
+            self._may_run_ahead()
             self.wait = None
             current = self.greenlet
             assert current is not None
@@ -285,6 +286,7 @@ class FlowRun:
 
     def suspend(self, wait: Wait) -> None:
         """Give the loop its turn; returns after `make_ready`. A deadline makes ready by itself."""
+        self.check_journal()
         self.wait = wait
         self.machine.suspended()
         if self.watchers:
@@ -391,10 +393,19 @@ class FlowRun:
 
     def give_way(self) -> None:
         """Wait for the disk if the flow is far ahead of it; called by what does not wait itself."""
-        if self.machine.index_next >= self.ahead_until:
-            if not self.machine.is_replaying:
-                self.await_commit()
-            self.ahead_until = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
+        if self.machine.index_next >= self.ahead_until and not self.machine.is_replaying:
+            self.check_journal()
+            self.await_commit()
+            self._may_run_ahead()
+
+    def _may_run_ahead(self) -> None:
+        ahead = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
+        self.ahead_until = min(ahead, self.manager.journal_events_max)
+
+    def check_journal(self) -> None:
+        """Set the flow aside if its journal is full; the rest of an operation is always let in."""
+        if self.machine.index_next >= self.manager.journal_events_max:
+            self.put_aside(JournalFull(self.machine.index_next))
 
     @property
     def path(self) -> str:

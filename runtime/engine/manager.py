@@ -69,6 +69,7 @@ class FlowManager:
         outbox: Outbox,
         ready: deque[FlowRun],
         hold_unexpected: bool,
+        journal_events_max: int,
         is_replay_checked: bool,
     ) -> None:
         self.host = host
@@ -79,6 +80,7 @@ class FlowManager:
         self.outbox = outbox
         self.ready = ready
         self.is_replay_checked = is_replay_checked
+        self.journal_events_max = journal_events_max
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock)
         self.runs: dict[FlowId, FlowRun] = {}

@@ -48,8 +48,10 @@ def run_step(
         return _replay(run, step, arguments, mark)
     if step.kind is _PURE:
         run.give_way()
-    elif run.batch_number > run.commits.durable:
-        run.await_commit()
+    else:
+        run.check_journal()
+        if run.batch_number > run.commits.durable:
+            run.await_commit()
     run.step_number = machine.index_next - machine.facts  # its place, for nothing is recorded
     if not step.is_simple:
         return _run_slowly(run, step, arguments, mark, attempt=1)

@@ -24,6 +24,7 @@ def now_ms(run: "FlowRun") -> int:
 
 def sleep_until(run: "FlowRun", time_ms: int | None, delay_ms: int) -> None:
     """Wait until a time, or for a delay counted from the first time that this is asked."""
+    run.give_way()
     event = run.machine.slept(path=run.path)
     if event is None:
         now = run.now()
@@ -74,6 +75,7 @@ def deadline(run: "FlowRun") -> int | None:
 
 def enter_deadline(run: "FlowRun", delay_ms: int) -> None:
     """Bound all waits by a deadline, counted from the first time that this is asked."""
+    run.give_way()
     event = run.machine.deadline_set(path=run.path)
     if event is None:
         now = run.now()

@@ -65,6 +65,7 @@ notary = "validating"
 key_password_file = "password"
 log_level = "debug"
 hold_unexpected = true
+journal_events_max = 5_000
 """,
     )
 
@@ -80,6 +81,7 @@ hold_unexpected = true
         "debug",
         True,
     )
+    assert config.journal_events_max == 5_000
 
 
 def test_a_configuration_is_frozen(tmp_path: Path) -> None:
@@ -115,6 +117,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
         (MINIMAL.replace("tcp://[", "ipc://["), "node.toml:3: rpc_address: 'ipc://[::1]:10003'"),
         (MINIMAL + 'notary = "yes"\n', "Use one of: non-validating, validating"),
         (MINIMAL + 'log_level = "warn"\n', "Did you mean warning?"),
+        (MINIMAL + "journal_events_max = 0\n", "journal_events_max is no number of events"),
         (MINIMAL + 'apps = ["a b"]\n', "apps has 'a b', which is no name of a module"),
         (
             MINIMAL.replace("[::1]:10003", "127.0.0.1:10002"),

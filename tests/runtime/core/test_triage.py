@@ -10,6 +10,7 @@ from runtime.errors import (
     FlowException,
     FlowTimeout,
     HoldForOperator,
+    JournalFull,
     RetryLater,
     StepInterrupted,
     UndecodableEvent,
@@ -47,6 +48,7 @@ HOLDING: Final = [
     raised_from(ValueError("wrapped"), HoldForOperator("please look")),
     Diverged("event 3", "sleep", "now"),
     UndecodableEvent("event 3"),
+    JournalFull(1_000_000),
     UnknownFlow("gone"),
     UnknownParty("gone"),
 ]
