@@ -5,7 +5,7 @@ A host whose role is notary answers notarisation requests too.
 
 from typing import Final
 
-from ledger.flows import notarise, notary_service, receive_finality
+from ledger.flows import notarise, notary_service, receive_finality, waiting
 from ledger.flows.keys import load_keys, owner_of_anonymous
 from ledger.flows.notary_service import NON_VALIDATING, VALIDATING, Notary
 from ledger.stores.transactions import forget_collected_by
@@ -23,7 +23,7 @@ def install(host: Host) -> None:
         return
     host.provide(Host, host)
     _install_vault(host)
-    host.register(notarise.notarise, receive_finality)
+    host.register(notarise.notarise, receive_finality, waiting.waiting)
     if host.notary_role is not None:
         _install_notary(host, host.notary_role)
 

@@ -182,7 +182,7 @@ def problem_of(words: list[str]) -> str | None:
     command: click.Command = cli
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        found = command.commands.get(rest.pop(0))
+        found = command.get_command(click.Context(command), rest.pop(0))
         if found is None:
             return f"there is no command in {' '.join(words)!r}"
         command = found

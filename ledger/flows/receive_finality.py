@@ -154,7 +154,7 @@ class FoundSignature:
 
 @flow(name="ledger.recover")
 def recover(tx_id: SecureHash) -> SignedTransaction:
-    """Make a transaction final whose notary signature never came, and record it.
+    """Make a transaction final whose notary signature never came, and record it; again is no error.
 
     Asks the initiator, and, if that has none or is us, the notary, which grants again what it has
     granted. The notary is asked to grant it for the first time only if all who take part hold the
@@ -168,6 +168,9 @@ def recover(tx_id: SecureHash) -> SignedTransaction:
     """
     waiting = waiting_transaction(tx_id)
     if waiting is None:
+        recorded = verified_or_none(tx_id)
+        if recorded is not None:
+            return recorded
         raise TransactionUnknown(f"no transaction {tx_id} waits for its notary here")
     critical()
     found = _of_initiator(waiting)

@@ -4,11 +4,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from runtime.cli.errors import SennitGroup
 from runtime.cli.flow import flow
 from runtime.cli.journal import journal
 from runtime.cli.network import network
 from runtime.cli.node import node
+from runtime.cli.plugins import GroupWithPlugins
 
 
 def _version() -> str:
@@ -19,7 +19,7 @@ def _version() -> str:
 
 
 @click.group(
-    cls=SennitGroup,
+    cls=GroupWithPlugins,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\n"
     "sennit network create demo.toml              keys, certificates, directories\n"

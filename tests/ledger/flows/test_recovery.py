@@ -7,11 +7,14 @@ from ledger.errors import FinalityAborted, FinalityUndecided, NotaryError
 from ledger.flows.finality import FinalityNews
 from ledger.flows.notarise import notarise
 from ledger.flows.receive_finality import recover
+from ledger.flows.waiting import WaitingTransaction
+from ledger.flows.waiting import waiting as waiting_flow
 from ledger.hashing import SecureHash
 from ledger.stores.notary import grant_of
 from ledger.stores.transactions import COLLECTING, UNNOTARISED, VERIFIED
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
+from runtime.codec import replaced
 from runtime.handle import FlowHandle
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
@@ -148,3 +151,29 @@ def test_an_initiator_that_does_not_answer_leaves_it_undecided_until_the_notary_
     net.network.run_for(120)
 
     assert status(net.bob, signed.id) == VERIFIED
+
+
+def test_what_is_final_already_is_recovered_by_returning_it() -> None:
+    net = Net(deals)
+    signed = held_by_bob(net)
+    net.alice.start_flow(notarise, signed).result()
+    first = net.bob.start_flow(recover, signed.id).result()
+
+    again = net.bob.start_flow(recover, signed.id).result()
+
+    assert again == first
+
+
+def test_what_waits_is_listed_with_its_initiator_until_it_is_final() -> None:
+    net = Net(deals)
+    handle, tx_id = collecting(net)
+    listed = {node.party: node.start_flow(waiting_flow).result() for node in (net.alice, net.bob)}
+    net.bank.start()
+    net.network.run()
+
+    of_alice = WaitingTransaction(tx_id, net.alice.party, net.notary.party, True)
+    assert listed[net.alice.party] == [of_alice]
+    assert listed[net.bob.party] == [replaced(of_alice, is_collecting=False)]
+    assert handle.status == "completed"
+    for node in (net.alice, net.bob):
+        assert node.start_flow(waiting_flow).result() == []
