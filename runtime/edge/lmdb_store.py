@@ -218,9 +218,9 @@ class LmdbStore:
 
     def _write(self, batch: Batch, rows: int) -> None:
         active = self._active
-        if self._writer.frozen is None and (
-            active.row_count() >= self._merge_rows or active.log_bytes >= self._merge_bytes
-        ):
+        if (
+            active.rows_written >= self._merge_rows or active.log_bytes >= self._merge_bytes
+        ) and self._has_to_merge(active):
             active = self._freeze(active)
         number = self._submitted
         frame = encode_frame(number, batch.writes)
@@ -231,6 +231,12 @@ class LmdbStore:
         self._submitted = number + 1
         self._queue.put(QueuedBatch(number, frame, rows))
 
+    def _has_to_merge(self, active: Generation) -> bool:
+        if self._writer.frozen is not None:
+            return False
+        active.rows_written = active.row_count()  # fewer: some have vanished
+        return active.rows_written >= self._merge_rows or active.log_bytes >= self._merge_bytes
+
     def _freeze(self, active: Generation) -> Generation:
         self._trees.settle_scans()
         self._active = Generation(active.number + 1)
@@ -239,11 +245,12 @@ class LmdbStore:
 
     def _hear(self) -> None:
         """Run what the writer's progress allows; called from the hub when the writer has news."""
+        writer, waiting = self._writer, self._waiting
         try:
-            while self._writer.alarms:
-                self._report(self._writer.alarms.popleft())
-            while self._has_due_callback():
-                _, on_durable = self._waiting.popleft()
+            while writer.alarms:
+                self._report(writer.alarms.popleft())
+            while waiting and waiting[0][0] <= writer.durable:
+                _, on_durable = waiting.popleft()
                 try:
                     on_durable()
                 except Exception:
@@ -252,7 +259,8 @@ class LmdbStore:
             # Something that unwinds the hub must not cost the others their call.
             if self._has_due_callback():
                 self._watcher.send()
-            self._watcher.ref = bool(self._waiting) or self._is_closed
+            if not waiting:
+                self._watcher.ref = self._is_closed
             if self._closer is not None:
                 closer, self._closer = self._closer, None
                 closer.switch(None)

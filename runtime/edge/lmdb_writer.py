@@ -194,28 +194,33 @@ class Writer:
             rows += following.rows
             size += len(following.frame)
             following = None
-        self._write_record(first.number, frames, rows)
+        key = encode_number(first.number)
+        record = first.frame if len(frames) == 1 else b"".join(frames)
+        merge = self._merge
+        try:
+            self._append(key, record, merge, rows)
+        except Exception as error:  # whatever it is; flows wait for this batch
+            self._retry(lambda: self._append(key, record, merge, rows), after=error)
         self.durable = first.number + len(frames)
         self._wake()
+        if merge is not None:
+            self._advance(merge)
         statistics = self.statistics
         statistics.batches += len(frames)
         statistics.rows += rows
         statistics.log_bytes += size
         return following
 
-    def _write_record(self, number: int, frames: list[bytes], rows: int) -> None:
-        key = encode_number(number)
-        record = frames[0] if len(frames) == 1 else b"".join(frames)
-        merge = self._merge
-
-        def write(txn: "lmdb.Transaction[bytes]") -> None:
+    def _append(self, key: bytes, record: bytes, merge: Merge | None, rows: int) -> None:
+        """Commit one record; what a lone flow waits for, so it takes the straight way."""
+        started = perf_counter()
+        with self._trees.environment.begin(write=True) as txn:
             txn.put(key, record, append=True, db=self._trees.logs[self._log_number])
             if merge is not None:
                 merge.write(txn, 2 * rows, until=_never)
-
-        self._transact(write)
-        if merge is not None:
-            self._advance(merge)
+            if self._crash_point is not None:
+                self._maybe_crash("before")
+        self._committed(started)
 
     def _begin_merge(self, generation: Generation) -> None:
         assert self._merge is None
@@ -224,10 +229,14 @@ class Writer:
         self._retry(self._merge.prepare)
 
     def _step_merge(self, merge: Merge) -> None:
-        def write(txn: "lmdb.Transaction[bytes]") -> None:
-            merge.write(txn, MERGE_ROWS_STEP, until=self._has_work)
+        def step() -> None:
+            started = perf_counter()
+            with self._trees.environment.begin(write=True) as txn:
+                merge.write(txn, MERGE_ROWS_STEP, until=self._has_work)
+                self._maybe_crash("before")
+            self._committed(started)
 
-        self._transact(write)
+        self._retry(step)
         self._advance(merge)
 
     def _has_work(self) -> bool:
@@ -241,18 +250,12 @@ class Writer:
             self.frozen = None
             self.statistics.merges += 1
 
-    def _transact(self, write: Callable[["lmdb.Transaction[bytes]"], None]) -> None:
-        def attempt() -> None:
-            started = perf_counter()
-            with self._trees.environment.begin(write=True) as txn:
-                write(txn)
-                self._maybe_crash("before")
-            statistics.commits += 1
-            statistics.commit_ms_last = (perf_counter() - started) * 1000
-            self._maybe_crash("after")
-
+    def _committed(self, started: float) -> None:
         statistics = self.statistics
-        self._retry(attempt)
+        statistics.commits += 1
+        statistics.commit_ms_last = (perf_counter() - started) * 1000
+        if self._crash_point is not None:
+            self._maybe_crash("after")
 
     def _maybe_crash(self, moment: Literal["before", "after"]) -> None:
         point = self._crash_point
@@ -261,24 +264,28 @@ class Writer:
             if point.commit == (done + 1 if moment == "before" else done):
                 os.kill(os.getpid(), signal.SIGKILL)  # pragma: no cover
 
-    def _retry(self, action: Callable[[], None]) -> None:
+    def _retry(self, action: Callable[[], None], *, after: Exception | None = None) -> None:
+        """Do ``action`` until it succeeds; ``after`` is how it has failed already."""
         delay = RETRY_SECONDS_FIRST
         remedy: Callable[[], None] | None = None
+        error = after
         while True:
+            if isinstance(error, lmdb.MapFullError):
+                remedy = self._trees.grow
+            elif error is not None:
+                if isinstance(error, lmdb.PanicError):
+                    remedy = self._trees.reopen
+                self._raise_alarm(error)
+                self._sleep(delay)
+                delay = min(2 * delay, RETRY_SECONDS_MAX)
             try:
                 if remedy is not None:
                     remedy()
                     remedy = None
                 action()
                 break
-            except lmdb.MapFullError:
-                remedy = self._trees.grow
-            except Exception as error:  # whatever it is, flows wait for this batch: say so, go on
-                if isinstance(error, lmdb.PanicError):
-                    remedy = self._trees.reopen
-                self._raise_alarm(error)
-                self._sleep(delay)
-                delay = min(2 * delay, RETRY_SECONDS_MAX)
+            except Exception as raised:  # whatever it is: say so, go on
+                error = raised
         if self._trouble is not None:
             self._trouble = None
             self._tell(None, None)

@@ -24,6 +24,15 @@ log = logging.getLogger("sennit.engine")
 # Rows that only need to go some time (acknowledged messages) wait this long for company.
 LAZY_MS: Final = 250
 
+# What is under way: the batch's number, and what is released when it has landed.
+_Flight = tuple[
+    int,
+    list[Callable[[], None]],
+    dict[PeerName, list[bytes]],
+    dict[tuple[PeerName, SessionId], int],
+    dict[tuple[PeerName, SessionId, SessionId], Gone],
+]
+
 
 class Commits:
     """All writes of the engine pass here."""
@@ -53,7 +62,7 @@ class Commits:
         self._on_turn = on_turn
         self._transmit = transmit
         self._journal_rows = journal_rows
-        self._flying: Batch | None = None
+        self._flight: _Flight | None = None
         self.flying_waiters: list[FlowRun] = []
         self._lazy_timer: Timer | None = None
         self._open_next()
@@ -183,39 +192,40 @@ class Commits:
 
     def submit(self) -> None:
         """Send the open batch on its way, if it is worth it and the other one has landed."""
-        if self._flying is not None or self.is_abandoned:
+        if self._flight is not None or self.is_abandoned:
             return
         if not self.is_eager:
             if self.batch:
                 self._arm_lazily()
             return
-        batch, number = self.batch, self.number
-        waiters, released = self.waiters, self.released
-        outgoing, acks, gone = self.outgoing, self.acks, self.gone
+        batch = self.batch
+        self._flight = (self.number, self.released, self.outgoing, self.acks, self.gone)
+        self.flying_waiters = self.waiters
         self._open_next()
-        self._flying = batch
-        self.flying_waiters = waiters
+        if batch:
+            self.store.submit(batch, self._landed)
+        else:
+            self.commits -= 1
+            self._landed()
 
-        def landed() -> None:
-            if not self.is_abandoned:
-                self.with_turn(follow)
+    def _landed(self) -> None:
+        if not self.is_abandoned:
+            self.with_turn(self._follow)
 
-        def follow() -> None:
-            self._flying = None
-            self.durable = number
-            self.commits += 1
+    def _follow(self) -> None:
+        """Let go what depends on the batch that has landed, and send the next one after it."""
+        flight = self._flight
+        assert flight is not None
+        self._flight = None
+        self.commits += 1
+        self.durable, released, outgoing, acks, gone = flight
+        if released or outgoing or acks or gone:
             for (peer, _, _), envelope in gone.items():
                 outgoing.setdefault(peer, []).append(encode(envelope))
             self._release(released, outgoing, acks)
-            waiting, self.flying_waiters = self.flying_waiters, []
-            self._make_ready(waiting)
-            self.submit()
-
-        if batch:
-            self.store.submit(batch, landed)
-        else:
-            self.commits -= 1
-            landed()
+        waiting, self.flying_waiters = self.flying_waiters, []
+        self._make_ready(waiting)
+        self.submit()
 
     def _make_ready(self, waiting: "list[FlowRun]") -> None:
         ready = self._ready
