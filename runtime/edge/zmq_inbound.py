@@ -34,6 +34,7 @@ RECEIVE_FRAMES_MAX: Final = 16
 # Connections accepted by the kernel and not yet by ZeroMQ; a whole network may come back at once.
 ACCEPT_BACKLOG_MAX: Final = 1_024
 
+_READABLE: Final = int(zmq.POLLIN)
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 log = logging.getLogger(__name__)
@@ -92,13 +93,16 @@ class Inbound:
         is_alone = not frame.more
         if not is_alone:
             self._skip_parts()
+        # To ask is cheaper than to try in vain, and most frames come alone. What comes after this
+        # wakes us again. Later we may be closed.
+        has_more = bool(cast(int, self._router.get(zmq.EVENTS)) & _READABLE)
         # The ZAP handler has put the key there: no connection comes to be without it.
         peer = self._peers.peer_of(str(frame.get(USER_ID)).encode())
         if peer is None:
             self._stats.frames_unknown += 1
         else:
             self._deliver(peer, connection, frame, is_alone=is_alone)
-        return True
+        return has_more
 
     def _skip_parts(self) -> None:
         while self._router.recv(zmq.NOBLOCK, copy=False).more:

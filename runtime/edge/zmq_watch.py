@@ -30,7 +30,8 @@ _SLICE_S: Final = TURN_MS_MAX / 1000
 class SocketWatch:
     """Call ``take`` from the hub, again and again, while a socket may have something to read.
 
-    ``take`` reads one message without waiting, and returns False when there was none. If it raises,
+    ``take`` reads one message without waiting, and returns False when there is none (left), as the
+    socket says when it is asked for a message or for its EVENTS. If it raises,
     the loop reports it, and the watch goes on. Belongs to the thread that made it.
     """
 
