@@ -59,13 +59,18 @@ def unpack(frame: bytes | bytearray | memoryview) -> list[bytes]:
         raise MalformedFrame(f"not an array of envelopes: {error}") from error
 
 
+def fits(envelopes: Sequence[bytes]) -> bool:
+    """Tell whether ``envelopes``, at least one, are fit for one frame together."""
+    size = sum(map(len, envelopes)) + len(envelopes) * _ENVELOPE_OVERHEAD_BYTES
+    return size <= FRAME_BYTES_TARGET and len(envelopes) <= FRAME_ENVELOPES_MAX
+
+
 def batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
     """Yield ``envelopes`` in portions, each fit for one frame; the lists are new."""
-    start = size = 0
-    total = sum(map(len, envelopes)) + len(envelopes) * _ENVELOPE_OVERHEAD_BYTES
-    if envelopes and total <= FRAME_BYTES_TARGET and len(envelopes) <= FRAME_ENVELOPES_MAX:
+    if envelopes and fits(envelopes):
         yield list(envelopes)
         return
+    start = size = 0
     for index, envelope in enumerate(envelopes):
         assert len(envelope) <= ENVELOPE_BYTES_MAX
         cost = len(envelope) + _ENVELOPE_OVERHEAD_BYTES

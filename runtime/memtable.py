@@ -170,8 +170,10 @@ def check_keys(batch: Batch) -> int:
     """Return how many rows ``batch`` writes; raise ValueError if a key has an impossible length."""
     rows = 0
     for space, writes in batch.writes.items():
+        if not writes:
+            continue
         rows += len(writes)
-        longest = max(map(len, writes), default=1)
+        longest = max(map(len, writes))
         if longest > KEY_BYTES_MAX or b"" in writes:
             length = longest if longest > KEY_BYTES_MAX else 0
             raise ValueError(

@@ -71,7 +71,7 @@ def decode_number(key: bytes, where: str) -> int:
 
 def encode_frame(number: int, writes: dict[Space, dict[bytes, bytes | None]]) -> bytes:
     """Return batch ``number`` as it stands in a record."""
-    body = _encode([(space.name, space.write_once, rows) for space, rows in writes.items()])
+    body = _encode([(space.name, space.write_once, rows) for space, rows in writes.items() if rows])
     return _FRAME.pack(len(body), _checksum(number, body)) + body
 
 

@@ -225,7 +225,8 @@ class LmdbStore:
         number = self._submitted
         frame = encode_frame(number, batch.writes)
         for space, writes in batch.writes.items():
-            active.apply(space.name, writes, write_once=space.write_once)
+            if writes:
+                active.apply(space.name, writes, write_once=space.write_once)
         active.batch_last = number
         active.log_bytes += len(frame)
         self._submitted = number + 1

@@ -24,7 +24,7 @@ import zmq
 from runtime.edge.zmq_auth import HANDSHAKE_MS_MAX, CurveKeys, PeerAddress
 from runtime.edge.zmq_stats import TransportStats
 from runtime.edge.zmq_watch import Alarm, EventWatch, WritableWatch
-from runtime.frames import Backlog, pack
+from runtime.frames import Backlog, fits, pack
 from runtime.ids import PeerName
 from runtime.limits import MIB
 
@@ -70,6 +70,9 @@ class LinkStatus(Enum):
     AWAY = "away"
 
 
+_UP: Final = LinkStatus.UP
+
+
 class Link:
     """The sending half of a link. ``on_up`` is called from the hub after each handshake."""
 
@@ -99,6 +102,9 @@ class Link:
 
     def send(self, envelopes: Sequence[bytes]) -> None:
         """Send, keep or drop ``envelopes``, by status; never waits."""
+        is_free = self._status is _UP and not self._backlog
+        if is_free and envelopes and fits(envelopes) and self._transmit(envelopes):
+            return
         if self._status is LinkStatus.AWAY and self._has_lasted(self._times.reopen_ms):
             self.reopen()
         if self._status is LinkStatus.AWAY:
@@ -207,16 +213,20 @@ class Link:
         self._refused_ms = min(self._refused_ms * 2, self._times.refused_ms_max)
 
     def _flush(self) -> None:
-        assert self._connection is not None
-        while self._backlog:
-            batch = self._backlog.first()
-            frame_bytes = self._connection.send(batch)
-            if not frame_bytes:
-                return
+        while self._backlog and self._transmit(self._backlog.first()):
             self._backlog.pop()
-            self._stats.frames_out += 1
-            self._stats.envelopes_out += len(batch)
-            self._stats.bytes_out += frame_bytes
+
+    def _transmit(self, batch: Sequence[bytes]) -> bool:
+        """Send one frame; False if there is no room, and then `_flush` is called when there is."""
+        assert self._connection is not None
+        frame_bytes = self._connection.send(batch)
+        if not frame_bytes:
+            return False
+        stats = self._stats
+        stats.frames_out += 1
+        stats.envelopes_out += len(batch)
+        stats.bytes_out += frame_bytes
+        return True
 
 
 class _Connection:
