@@ -54,8 +54,8 @@ _switch: Final = greenlet.switch
 _NEW: Final = Status.NEW
 _WAITING: Final = Status.WAITING
 
-# A flow that never waits by itself waits for the disk after so many events: others have their turn,
-# and the open batch stays small.
+# A flow waits for the disk after so many events at the latest: if it never waits by itself, others
+# have their turn, and the open batch stays small.
 RUN_AHEAD_EVENTS_MAX: Final = 1_000
 
 
@@ -264,7 +264,6 @@ class FlowRun:
                     self.begin()
                 return
             machine.resumed()
-            self._may_run_ahead()
             self.wait = None
             current = self.greenlet
             assert current is not None

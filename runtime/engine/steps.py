@@ -46,12 +46,10 @@ def run_step(
     path = frame.path  # to ask for it ends sub-flows that failed; see `Failing`
     if machine.cursor < len(machine.recorded):
         return _replay(run, step, arguments, mark)
-    if step.kind is _PURE:
+    if machine.index_next >= run.ahead_until:
         run.give_way()
-    else:
-        run.check_journal()
-        if run.batch_number > run.commits.durable:
-            run.await_commit()
+    if step.kind is not _PURE and run.batch_number > run.commits.durable:
+        run.await_commit()
     run.step_number = machine.index_next - machine.facts  # its place, for nothing is recorded
     if not step.is_simple:
         return _run_slowly(run, step, arguments, mark, attempt=1)
