@@ -6,6 +6,7 @@ those that may wait have a greenlet each, and their number is bounded. A watch n
 newest `FlowDetail` replaces one that was not sent yet, and a client that does not read is dropped.
 """
 
+import itertools
 import logging
 import secrets
 from collections.abc import Callable, Iterable
@@ -80,6 +81,9 @@ WATCHES_PER_CLIENT_MAX: Final = 1_000
 
 # Answers queued for one client that does not read; then it is dropped.
 QUEUED_ANSWERS_MAX: Final = 1_000
+
+# A client that asks without pause must not keep flows and other greenlets waiting.
+REQUESTS_PER_TURN: Final = 64
 
 # A flow that moves a thousand times a second is drawn twenty times.
 PUSH_PAUSE_SECONDS: Final = 0.05
@@ -182,7 +186,9 @@ class RpcServer:
     # Requests
 
     def _serve(self) -> None:
-        while True:
+        for count in itertools.count(1):
+            if count % REQUESTS_PER_TURN == 0:
+                gevent.sleep(0)
             frames = self._socket.receive()
             client = frames[0].bytes
             number = frames[2].bytes if len(frames) == 4 else b""
