@@ -139,6 +139,8 @@ class Node:
             secret_key=keystore.curve.secret_key,
             peers=directory,
         )
+        transport = self._transport
+        directory.when_changed(lambda: loop.call_soon(transport.peers_changed))
         self._engine = Engine(
             host=host,
             store=self._store,

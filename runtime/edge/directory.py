@@ -7,14 +7,15 @@
 Nothing is believed before its signature and certificates are verified against the root; dates are
 compared with the time at which a file is read. A file that can't be used is reported once, left
 out, and disturbs none of the others. The directory is read at the start, and again when somebody
-asks for a name or key that is not there, but never more often than once a second; nothing polls.
+asks for a name or key that is not there, or can't reach a member, but never more often than once a
+second; nothing polls.
 Files should be put there by renaming.
 """
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -82,6 +83,7 @@ class NetworkDirectory:
         self._by_name: dict[PeerName, NodeInfo] = {}
         self._by_curve_key: dict[bytes, NodeInfo] = {}
         self._refreshed_ms = clock.now_ms()
+        self._on_change: Callable[[], None] | None = None
         self._read_node_infos()
 
     @property
@@ -125,6 +127,13 @@ class NetworkDirectory:
             self.refresh()
         info = self._by_curve_key.get(curve_key)
         return None if info is None else info.name
+
+    def when_changed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` each time that other members, addresses or keys were read.
+
+        It is called from inside of whatever question made the directory look.
+        """
+        self._on_change = callback
 
     def refresh(self) -> None:
         """Read what has changed on disk, unless that was done less than a second ago."""
@@ -182,6 +191,8 @@ class NetworkDirectory:
             infos = [file.info for file in files.values() if file.info is not None]
             self._by_name = _newest_by_name(infos)
             self._by_curve_key = _by_curve_key(self._by_name.values())
+            if self._on_change is not None:
+                self._on_change()
 
     def _read_node_info(self, path: Path) -> NodeInfo | None:
         try:

@@ -56,6 +56,9 @@ class PeerBook(Protocol):
     def peer_of(self, curve_key: bytes) -> PeerName | None:
         """Return whose key this is, or None if it is nobody's (any more)."""
 
+    def refresh(self) -> None:
+        """Learn that a peer can't be reached where the book says it is: look for news."""
+
 
 def curve_keypair() -> tuple[bytes, bytes]:
     """Return a new public and secret key."""

@@ -54,6 +54,9 @@ class LinkTimes:
     reopen_ms: int = 10_000
     """An away link is opened anew when something is sent, but not more often than this."""
 
+    look_up_ms: int = 5_000
+    """The peer book is asked for news of peers that are away or refuse us, not more often."""
+
     refused_ms_first: int = 100
     refused_ms_max: int = 30_000
     """After a refusal, the next attempt; doubling."""
@@ -74,7 +77,11 @@ _UP: Final = LinkStatus.UP
 
 
 class Link:
-    """The sending half of a link. ``on_up`` is called from the hub after each handshake."""
+    """The sending half of a link.
+
+    ``on_up`` is called from the hub after each handshake, ``on_unreachable`` when the peer did not
+    answer in time, or has refused us. That must not close the link at once.
+    """
 
     def __init__(
         self,
@@ -86,6 +93,7 @@ class Link:
         times: LinkTimes,
         stats: TransportStats,
         on_up: Callable[[], None],
+        on_unreachable: Callable[[], None],
     ) -> None:
         self.address: Final = address
         self._times = times
@@ -94,6 +102,7 @@ class Link:
         self._keys = keys
         self._stats = stats
         self._on_up = on_up
+        self._on_unreachable = on_unreachable
         self._backlog = Backlog(bytes_max=BACKLOG_BYTES_MAX)
         self._alarm = Alarm()
         self._refused_ms = times.refused_ms_first
@@ -159,11 +168,15 @@ class Link:
 
     def _begin_connecting(self) -> None:
         self._status = LinkStatus.CONNECTING
-        self._alarm.set(self._times.connecting_ms_max, self._be_away)
+        self._alarm.set(self._times.connecting_ms_max, self._note_unreachable)
 
     def _be_away(self) -> None:
         self._status = LinkStatus.AWAY
         self._stats.envelopes_dropped += self._backlog.clear()
+
+    def _note_unreachable(self) -> None:
+        self._be_away()
+        self._on_unreachable()
 
     def _note(self, event: zmq.Event) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
@@ -211,6 +224,7 @@ class Link:
         self._be_away()
         self._alarm.set(self._refused_ms, self.reopen)
         self._refused_ms = min(self._refused_ms * 2, self._times.refused_ms_max)
+        self._on_unreachable()
 
     def _flush(self) -> None:
         while self._backlog and self._transmit(self._backlog.first()):

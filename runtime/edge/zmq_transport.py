@@ -64,6 +64,7 @@ class ZmqTransport:
         self._links: dict[PeerName, Link] = {}
         self._connections: dict[PeerName, tuple[bytes, float]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._looked_up_at = -inf
         self._is_closed = False
 
     @property
@@ -104,7 +105,10 @@ class ZmqTransport:
             link.send(envelopes)
 
     def peers_changed(self) -> None:
-        """Learn that the peer book has changed: follow moved peers now, not at the next send."""
+        """Learn that the peer book has changed: follow moved peers now, not at the next send.
+
+        Not to be called from inside a question to the book, but later.
+        """
         if not self._is_closed:
             for peer in list(self._links):
                 self._link_to(peer)
@@ -140,8 +144,16 @@ class ZmqTransport:
             times=self._times,
             stats=self.stats,
             on_up=partial(self._receiver.peer_reachable, peer),
+            on_unreachable=self._look_for_news,
         )
         return link
+
+    def _look_for_news(self) -> None:
+        """Have the peer book look again: a peer that can't be reached may have moved."""
+        now = time.monotonic()
+        if now - self._looked_up_at >= self._times.look_up_ms / 1000:
+            self._looked_up_at = now
+            self._peers.refresh()
 
     def _frame_arrived(self, peer: PeerName, connection: bytes, envelopes: list[bytes]) -> None:
         known = self._connections.get(peer)
@@ -160,6 +172,7 @@ class ZmqTransport:
         if link is None or link.status is LinkStatus.UP:
             self._receiver.peer_reachable(peer)
         else:
+            self._look_for_news()  # It lives, but not where we look for it.
             link.hurry()  # The receiver hears of it when the link is up.
 
 
@@ -181,3 +194,6 @@ class _BookWithMe:
         if curve_key == self._curve_key:
             return self._me
         return self._peers.peer_of(curve_key)
+
+    def refresh(self) -> None:
+        self._peers.refresh()

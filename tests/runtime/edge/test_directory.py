@@ -124,6 +124,26 @@ def test_a_new_member_is_found_by_its_key_also_if_the_clock_was_set_back(
     assert directory.peer_of(info.curve_key) == BANK_A
 
 
+def test_a_listener_hears_of_changes_and_of_nothing_else(
+    network: CreatedNetwork, clock: FixedClock
+) -> None:
+    directory = open_directory(network, clock)
+    heard: list[object] = []
+    directory.when_changed(lambda: heard.append(directory.address(BANK_A)))
+    clock.time_ms += 1_000
+    directory.refresh()
+    unchanged = list(heard)
+
+    moved = changed(read_info(network, "bank-a"), addresses=["tcp://127.0.0.1:19"], serial=2)
+    publish(info_file(network, "bank-a"), moved, keystore(network, "bank-a"))
+    clock.time_ms += 1_000
+    directory.refresh()
+
+    assert unchanged == []
+    assert heard == [directory.address(BANK_A)]
+    assert directory.address(BANK_A).endpoint == "tcp://127.0.0.1:19"  # type: ignore[union-attr]
+
+
 def test_unchanged_files_are_not_read_again(network: CreatedNetwork, clock: FixedClock) -> None:
     directory = open_directory(network, clock)
     before = directory.node_info(BANK_A)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gevent
 import pytest
 import zmq
 
@@ -69,6 +70,64 @@ def test_a_peer_that_has_moved_is_followed_when_the_book_is_said_to_have_changed
     alice.peers_changed()
 
     network.run_until(lambda: seen.reachable == [BOB, BOB])
+
+
+def test_a_peer_that_has_moved_is_followed_although_nothing_is_sent(network: ZmqNetwork) -> None:
+    # Breaks when a link that can't reach its peer waits for somebody else to look into the book.
+    times = LinkTimes(connecting_ms_max=50)
+    alice, seen = network.started(ALICE, times=times)
+    bob, _ = network.started(BOB, times=times)
+    _link_up(network, alice, BOB)
+    bob.close()
+    elsewhere = Book()
+    elsewhere.owners = network.book.owners
+    elsewhere.addresses[ALICE] = network.book.addresses[ALICE]
+    network.started(BOB, book=elsewhere)
+
+    def read_again() -> None:
+        network.book.addresses[BOB] = elsewhere.addresses[BOB]
+        gevent.spawn(alice.peers_changed)
+
+    network.book.on_refresh = read_again
+
+    network.run_until(lambda: seen.reachable == [BOB, BOB])
+    assert network.book.refreshed == 1
+
+
+def test_the_book_is_not_asked_all_the_time_for_peers_that_stay_away(network: ZmqNetwork) -> None:
+    # Breaks when each attempt to reach a peer reads the whole directory.
+    times = LinkTimes(connecting_ms_max=5, reopen_ms=5, look_up_ms=NEVER_MS)
+    alice, _ = network.started(ALICE, times=times)
+    for peer in (BOB, CAROL):
+        network.started(peer)[0].close()
+
+    for attempt in range(5):
+        dropped = alice.stats.envelopes_dropped
+        alice.send(BOB, [b"%d" % attempt])
+        alice.send(CAROL, [b"%d" % attempt])
+        network.run_until(lambda dropped=dropped: alice.stats.envelopes_dropped >= dropped + 2)  # type: ignore[misc]
+        network.run_until(lambda: all(it.status is LinkStatus.AWAY for it in alice._links.values()))
+
+    assert network.book.refreshed == 1
+
+
+def test_a_peer_that_speaks_and_cannot_be_reached_has_perhaps_moved(network: ZmqNetwork) -> None:
+    times = LinkTimes(connecting_ms_max=1, look_up_ms=0, reopen_ms=NEVER_MS)
+    alice, seen = network.started(ALICE, times=times)
+    bob, _ = network.started(BOB)
+    bob.close()
+    alice.send(BOB, [b"anybody?"])
+    network.run_until(lambda: alice.stats.envelopes_dropped == 1)
+    before = network.book.refreshed
+    elsewhere = Book()
+    elsewhere.owners = network.book.owners
+    elsewhere.addresses[ALICE] = network.book.addresses[ALICE]
+    moved, _ = network.started(BOB, book=elsewhere)
+
+    moved.send(ALICE, [b"here"])
+
+    network.run_until(lambda: seen.envelopes == [(BOB, b"here")])
+    assert network.book.refreshed > before
 
 
 def test_a_removed_peer_is_hung_up_on(network: ZmqNetwork) -> None:

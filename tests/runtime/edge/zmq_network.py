@@ -19,6 +19,8 @@ class Book:
     """A peer book that tests can change."""
 
     def __init__(self) -> None:
+        self.refreshed = 0
+        self.on_refresh: Callable[[], None] = lambda: None
         self.addresses: dict[PeerName, PeerAddress] = {}
         self.owners: dict[bytes, PeerName] = {}
 
@@ -27,6 +29,10 @@ class Book:
 
     def peer_of(self, curve_key: bytes) -> PeerName | None:
         return self.owners.get(curve_key)
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+        self.on_refresh()
 
     def remove(self, peer: PeerName) -> None:
         self.addresses.pop(peer, None)
