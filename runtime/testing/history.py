@@ -197,7 +197,7 @@ class Simulation:
     def landed(self, node: SimulatedNode, batch: Batch) -> None:
         """See `runtime.testing.network.Disk`."""
         self.recorder.landed(node, batch)
-        self.world.landed()
+        self.world.landed(node, batch)
 
     def _commit(self, node: SimulatedNode, store: MemoryStore) -> None:
         if node.store is not store or not store.waiting:

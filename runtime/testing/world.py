@@ -17,6 +17,7 @@ from runtime.flow import Flow
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import FlowId
+from runtime.ports import Batch
 from runtime.step import step_id
 from runtime.testing.faults import FaultPlan
 from runtime.testing.network import App, SimulatedNetwork, SimulatedNode
@@ -47,6 +48,8 @@ class Outcome:
 
 
 Expectation = Callable[[Outcome], bool]
+
+Watcher = Callable[[SimulatedNode, Batch], None]
 
 
 def ignore(outcome: Outcome) -> None:
@@ -207,6 +210,7 @@ class World:
         self._has_begun = False
         self._commits = 0
         self._at_commits: list[tuple[int, Callable[[], None]]] = []
+        self._watchers: list[Watcher] = []
         self._plan = plan
 
     # --- for scenarios ------------------------------------------------------------------------
@@ -263,6 +267,14 @@ class World:
         """
         self.checks.append(check)
 
+    def watch(self, watcher: "Watcher") -> None:
+        """Call ``watcher`` with each batch of each node; it raises AssertionError.
+
+        It is called when the batch is durable, before the node knows, so it sees what no check at
+        the end can: what is wrong for a moment only, and would stay so if all stopped there.
+        """
+        self._watchers.append(watcher)
+
     def enter(self, resource: AbstractContextManager[R]) -> R:
         """Enter a context, of a temporary directory for example, and leave it after the history."""
         return self._resources.enter_context(resource)
@@ -283,9 +295,14 @@ class World:
         for node in nodes:
             node.move_clock(ahead_ms - node.clock.ahead_ms)
 
-    def landed(self) -> None:
+    def landed(self, node: SimulatedNode, batch: Batch) -> None:
         """Learn that a commit of a node is durable."""
         self._commits += 1
+        for watcher in self._watchers:
+            try:
+                watcher(node, batch)
+            except AssertionError as error:
+                self.recorder.problem(f"{node.name}, commit {self._commits} of all: {error}")
         for at, action in self._at_commits:
             if at == self._commits:
                 self.network.loop.call_soon(action)

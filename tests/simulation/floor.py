@@ -14,21 +14,25 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Final, TypeVar
 
 from ledger.amounts import Amount
 from ledger.errors import InsufficientBalance, TimeWindowInvalid
 from ledger.flows.receive_finality import recover
 from ledger.hashing import SecureHash
+from ledger.query import Query
 from ledger.states import ContractState, StateRef
 from ledger.stores.transactions import unnotarised_transactions, verified_transaction
 from ledger.stores.vault import CONSUMED, all_rows
 from ledger.transactions import SignedTransaction
+from ledger.vault import Vault
 from runtime.core.flow_machine import Status
 from runtime.errors import FlowException, FlowKilled, UnexpectedFlowEnd
 from runtime.flow import Flow
 from runtime.host import Host
 from runtime.ids import FlowId
+from runtime.ports import Batch
 from runtime.testing.network import SimulatedNode
 from runtime.testing.world import Outcome, World
 from samples import trade
@@ -39,12 +43,16 @@ from samples.finance.paper_flows import issue_paper
 from samples.trade.flows import sell
 from tests.ledger.flows import deals
 from tests.simulation import rogues
-from tests.simulation.ledger_checks import check_ledgers
+from tests.simulation.ledger_checks import check_ledgers, index_against_vault
 from tests.simulation.rogues import NotOwned, knows
+from tests.simulation.spectator import Spectator
 
 MATURITY: Final = datetime(2027, 6, 1, tzinfo=UTC)
 PROSPECTUS: Final = b"what the paper promises"
 FACE_VALUE: Final = Amount(10_000, "USD")
+
+FILES_RATE: Final = 0.25
+"""Of histories in which the vaults' indexes are in files."""
 
 DELAY_SECONDS_FIRST: Final = 2.0
 DELAY_SECONDS_MAX: Final = 60.0
@@ -119,6 +127,7 @@ class Floor:
 
     def __init__(self, world: World, notary: str | None = None) -> None:
         self.world = world
+        self.spectator = Spectator(world)
         self.clients: list[Client] = []
         self.issued = 0
         self.papers: list[StateRef] = []
@@ -126,12 +135,16 @@ class Floor:
         self.flows_are_killed = False
         self._is_tidy = False
         self._directory = _directory(world)
+        self._reader = Random(f"reader {world.network.seed}")
+        self._commits_per_look = self._reader.choice((30, 300))
         role = notary or world.random.choice(("validating", "non-validating"))
         self.notary = self.trader("Notary", role)
         self.bank = self.trader("Bank of Breakfast")
         world.check(self._everybody_is_content)
-        world.check(lambda: check_ledgers(self.nodes, may_be_half_resolved=self.flows_are_killed))
+        world.check(self._ledgers_agree)
         world.check(self._nothing_is_made_or_lost)
+        world.check(self.spectator.check_end)
+        world.watch(self._look)
         world.check(self._all_errors_are_answers)
 
     @property
@@ -146,10 +159,17 @@ class Floor:
                 host.data_directory = self._directory / name
                 host.data_directory.mkdir(exist_ok=True)
             trade.install(host)
+            if self._directory is not None:
+                host.on_flow_end(lambda txn, flow_id: self._look_early(host))
 
         return self.world.node(
             name, apps=(trade, rogues, deals), install=install, notary=notary_role
         )
+
+    def crook(self, name: str) -> SimulatedNode:
+        """Add a node that makes money; what it has itself is nobody's concern."""
+        self.spectator.crooks.add(name)
+        return self.trader(name)
 
     def client(self, script: Script[None], after: float = 0.0) -> Client:
         """Let a client come who follows ``script``."""
@@ -205,6 +225,7 @@ class Floor:
         if outcome.error is None:
             assert isinstance(outcome.value, SecureHash)
             tx_id = outcome.value
+            self.spectator.settled(tx_id, at=seller, other=buyer)
             self.world.check(lambda: _holds_all(tx_id, (seller, buyer)))
         return outcome
 
@@ -225,6 +246,7 @@ class Floor:
         if outcome.error is None:
             assert isinstance(outcome.value, SignedTransaction)
             tx_id = outcome.value.id
+            self.spectator.settled(tx_id, at=payer, other=payee)
             self.world.check(lambda: _holds_all(tx_id, (payer, payee)))
         return outcome
 
@@ -234,8 +256,9 @@ class Floor:
         """Have the operator of some node kill some flow there, a notary's among them."""
         self.errors = (FlowException, *KILLED)
         self.flows_are_killed = True
-        node = self.world.random.choice(self.nodes)
-        if node.is_up and node.running.manager.runs and not self._is_tidy:
+        busy = [node for node in self.nodes if node.is_up and node.running.manager.runs]
+        if busy and not self._is_tidy:
+            node = self.world.random.choice(busy)
             flow_id = self.world.random.choice(list(node.running.manager.runs))
             self.world.recorder.note(f"the operator of {node.name} kills {flow_id}")
             node.running.manager.kill(flow_id)
@@ -259,7 +282,25 @@ class Floor:
         waiting = [client.name for client in self.clients if not client.is_done]
         assert not waiting, f"still waiting for what they want: {waiting}"
 
+    def _look(self, node: SimulatedNode, batch: Batch) -> None:
+        """Now and then somebody asks some vault for all that it has."""
+        if self._reader.random() < 1 / self._commits_per_look:
+            asked = self._reader.choice(self.nodes)
+            problems = list(index_against_vault(asked)) if asked.is_up else []
+            assert not problems, f"{asked.name}: {'; '.join(problems)}"
+
+    def _look_early(self, host: Host) -> None:
+        """See in an index, which is in a file, what may be lost and come again, another time."""
+        if self._reader.random() < 0.5:
+            host.service(Vault).query(Query())
+
+    def _ledgers_agree(self) -> None:
+        leftovers = self.flows_are_killed or bool(self.spectator.crooks)
+        check_ledgers(self.nodes, may_be_half_resolved=leftovers)
+
     def _nothing_is_made_or_lost(self) -> None:
+        if self.spectator.crooks:
+            return
         cash = {node.name: cash_of(node) for node in self.nodes}
         assert sum(cash.values()) == self.issued, f"{self.issued} was issued, there is {cash}"
         papers = {node.name: papers_of(node) for node in self.nodes}
@@ -299,6 +340,6 @@ def _holds_all(tx_id: SecureHash, nodes: tuple[SimulatedNode, ...]) -> None:
 
 
 def _directory(world: World) -> Path | None:
-    if world.random.random() > 0.25:
+    if world.random.random() > FILES_RATE:
         return None
     return Path(world.enter(tempfile.TemporaryDirectory(prefix="sennit-floor-")))

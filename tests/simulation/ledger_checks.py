@@ -53,7 +53,7 @@ def _problems_of(node: SimulatedNode) -> Iterator[str]:
     yield from _pending(node)
     yield from _vault_against_transactions(node)
     yield from _coins_against_vault(node)
-    yield from _index_against_vault(node)
+    yield from index_against_vault(node)
 
 
 # --- one node -----------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def _coins_against_vault(node: SimulatedNode) -> Iterator[str]:
         yield f"{len(found)} coins can be spent, it should be {len(expected)}"
 
 
-def _index_against_vault(node: SimulatedNode) -> Iterator[str]:
+def index_against_vault(node: SimulatedNode) -> Iterator[str]:
     """The index has what it would have if it were made anew."""
     index = node.host.service(Vault)._index
     index.catch_up()

@@ -4,21 +4,24 @@ from collections.abc import Iterable
 
 from ledger.amounts import Amount
 from ledger.builder import TransactionBuilder
+from ledger.flows.collect_signatures import SignatureAnswer, SignatureRequest
 from ledger.flows.finality import finalise
 from ledger.flows.identities import receive_identities
 from ledger.flows.keys import fresh_salt, sign_transaction_with
+from ledger.flows.notarise import notarise
 from ledger.flows.receive_finality import receive_finality
-from ledger.flows.resolve import send_states
+from ledger.flows.resolve import receive_transaction, send_states
 from ledger.flows.sign_transaction import sign_transaction
-from ledger.flows.storing import verified_or_none
+from ledger.flows.storing import record_own_unnotarised, record_transaction, verified_or_none
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import LedgerTransaction
-from ledger.states import StateAndRef, StateRef
+from ledger.signatures import TransactionSignature
+from ledger.states import StateAndRef, StateRef, changed
 from ledger.transactions import SignedTransaction
 from ledger.vault import find_states
 from runtime import FlowException, Party, Session, flow, initiate, me, responder
-from runtime.keys import PublicKey
-from samples.finance.cash import CashState, generate_spend
+from runtime.keys import SIGNATURE_BYTES, PublicKey
+from samples.finance.cash import CashState, MoveCash, generate_spend
 from samples.finance.commercial_paper import CommercialPaper, generate_move
 from samples.trade.flows import buy
 from samples.trade.terms import TradeInfo
@@ -54,6 +57,47 @@ def buy_in_good_faith(session: Session) -> SecureHash:
     bought = buy.function(session)
     assert isinstance(bought, SecureHash)
     return bought
+
+
+@flow(name="rogue.forge")
+def sell_with_forged_signature(
+    buyer: Party, price: Amount, asset: StateRef, anonymous: bool = False
+) -> SecureHash:
+    """Sell a paper, and give the buyer something else for a signature."""
+    session = initiate(buyer)
+    send_states(session, [_paper(asset)])
+    session.send(TradeInfo(price, me(), anonymous))
+    receive_identities(session)
+    signed = receive_transaction(session)
+    keys = session.receive(SignatureRequest).unwrap(lambda asked: asked.keys)
+    forged = (TransactionSignature(key, bytes(SIGNATURE_BYTES)) for key in keys)
+    session.send(SignatureAnswer(tuple(forged)))
+    return receive_finality(session, expected=signed.id).id
+
+
+@responder(sell_with_forged_signature, progress=buy.labels)
+def buy_from_forger(session: Session) -> SecureHash:
+    """Buy as from an honest seller."""
+    bought = buy.function(session)
+    assert isinstance(bought, SecureHash)
+    return bought
+
+
+@flow(name="rogue.counterfeit")
+def counterfeit(notary: Party, times: int) -> SignedTransaction:
+    """Make more cash out of what we have; a notary that does not validate can't know."""
+    coins = find_states(CashState)
+    builder = TransactionBuilder(notary)
+    builder.add_input(*coins)
+    for coin in coins:
+        amount = Amount(coin.data.amount.quantity * times, coin.data.amount.token)
+        builder.add_output(changed(coin.data, amount=amount))
+    builder.add_command(MoveCash(), me().key)
+    signed = _signed(builder, builder.signers)
+    record_own_unnotarised(signed)
+    signed = signed.with_signatures(notarise(signed))
+    record_transaction(signed)
+    return signed
 
 
 @flow(name="rogue.pay")

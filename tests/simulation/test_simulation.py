@@ -7,8 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from runtime import Session, flow, initiate, responder
+from runtime.core.events import JOURNAL
 from runtime.party import Party
+from runtime.ports import Batch
 from runtime.testing.faults import Fault
+from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import (
     HistoryFailed,
     Scenario,
@@ -105,6 +108,20 @@ def test_an_unexpected_outcome_is_reported_with_the_command_that_repeats_it() ->
     report = str(raised.value)
     assert "ended with the result 'WHAT?', expected was returned('nothing')" in report
     assert repeat_command(5, disappointment) in report
+
+
+def watched(world: World) -> None:
+    def no_third_event(node: SimulatedNode, batch: Batch) -> None:
+        events = [int.from_bytes(key[16:], "big") for key in batch.writes.get(JOURNAL, ())]
+        assert not any(index == 2 for index in events), "a flow went on"
+
+    questions(world)
+    world.watch(no_third_event)
+
+
+def test_what_a_watcher_does_not_like_ends_the_history_at_that_commit() -> None:
+    with pytest.raises(HistoryFailed, match=r"(Alice|Bob), commit \d+ of all: a flow went on"):
+        simulate(5, watched)
 
 
 def test_the_command_repeats_a_history_and_shows_it() -> None:

@@ -2,8 +2,16 @@
 
 from typing import Final
 
-from ledger.errors import LedgerError, NotaryConflict, StatesNotAvailable
+from ledger.errors import (
+    ContractRejected,
+    LedgerError,
+    NotaryConflict,
+    SignatureRejected,
+    StatesNotAvailable,
+)
+from ledger.states import StateRef
 from ledger.transactions import SignedTransaction
+from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
 from runtime.testing.world import World
 from samples.trade.terms import NotTheSellers
@@ -12,7 +20,9 @@ from tests.simulation.floor import KILLED, SHORT, Client, Floor, Script, Wish, c
 from tests.simulation.rogues import (
     NotOwned,
     churn,
+    counterfeit,
     pay_without_lock,
+    sell_with_forged_signature,
     sell_without_lock,
 )
 
@@ -32,6 +42,29 @@ def trade(world: World) -> None:
         assert (papers_of(buyer), papers_of(seller)) == (1, 0)
 
     floor.client(script())
+    world.check(check)
+
+
+def watched_trade(world: World) -> None:
+    """Each sells to and pays the other, all at once; the spectator has seen enough to judge."""
+    floor = Floor(world)
+    alice, bob = floor.trader("Alice"), floor.trader("Bob")
+
+    def script(one: SimulatedNode, other: SimulatedNode) -> Script[None]:
+        yield from floor.issue_cash(one, 100)
+        paper = yield from floor.issue_paper(one)
+        yield from floor.sell(one, other, 30, paper)
+        yield from floor.pay(one, other, 20)
+
+    def check() -> None:
+        assert [cash_of(node) for node in (alice, bob)] == [100, 100]
+        assert [papers_of(node) for node in (alice, bob)] == [1, 1]
+        # Four issues, two sales and two payments; the last of them, at least, left it quiet.
+        assert floor.spectator.final == 8
+        assert floor.spectator.quiescent_points > 0
+
+    floor.client(script(alice, bob))
+    floor.client(script(bob, alice))
     world.check(check)
 
 
@@ -95,8 +128,12 @@ def long_history(world: World) -> None:
     def script() -> Script[None]:
         yield from floor.issue_cash(buyer, 100)
         paper = yield from floor.issue_paper(seller)
-        outcome = yield Wish(seller, churn, (paper, 30))
-        yield from floor.sell(seller, buyer, 95, outcome.value)  # type: ignore[arg-type]
+        # In several flows: some histories run all of a flow again each time that it has waited.
+        for _ in range(5):
+            outcome = yield Wish(seller, churn, (paper, 6))
+            assert isinstance(outcome.value, StateRef)
+            paper = outcome.value
+        yield from floor.sell(seller, buyer, 95, paper)
 
     def check() -> None:
         assert (cash_of(buyer), cash_of(seller)) == (5, 95)
@@ -155,7 +192,7 @@ def double_sale_by_mistake(world: World) -> None:
             sale = floor.sell(
                 seller, buyer, 95, paper, accepted=(NotTheSellers, StatesNotAvailable)
             )
-            sales.append(floor.client(_only(sale)))
+            sales.append(floor.client(_only(sale), after=world.random.choice((0, 0.2, 5))))
 
     def check() -> None:
         winners = [sale.answers[-1].error is None for sale in sales]
@@ -188,6 +225,48 @@ def double_payment(world: World) -> None:
         assert sorted(winners) == [False, True], f"{sum(winners)} payments settled"
         assert [cash_of(payee) for payee in payees] == [60 if has_won else 0 for has_won in winners]
         assert cash_of(payer) == 40
+
+    floor.client(script())
+    world.check(check)
+
+
+def forged_signature(world: World) -> None:
+    """A seller who cheats does not sign; a buyer who is content with that loses nothing yet."""
+    floor = Floor(world)
+    seller, buyer = floor.trader("Seller"), floor.trader("Buyer")
+
+    def script() -> Script[None]:
+        yield from floor.issue_cash(buyer, 100)
+        paper = yield from floor.issue_paper(seller)
+        yield from floor.sell(
+            seller,
+            buyer,
+            95,
+            paper,
+            flow=sell_with_forged_signature,
+            accepted=(SignatureRejected,),
+        )
+
+    def check() -> None:
+        assert (cash_of(buyer), papers_of(buyer)) == (100, 0)
+        assert (cash_of(seller), papers_of(seller)) == (0, 1)
+
+    floor.client(script())
+    world.check(check)
+
+
+def counterfeit_cash(world: World) -> None:
+    """A payer pays with cash that it has made; the notary has not looked, the payee does."""
+    floor = Floor(world, "non-validating")
+    payer, payee = floor.crook("Payer"), floor.trader("Payee")
+
+    def script() -> Script[None]:
+        yield from floor.issue_cash(payer, 100)
+        yield Wish(payer, counterfeit, (floor.notary.party, 10))
+        yield from floor.pay(payer, payee, 500, accepted=(ContractRejected,))
+
+    def check() -> None:
+        assert cash_of(payee) == 0
 
     floor.client(script())
     world.check(check)
@@ -297,6 +376,7 @@ def _only(wanted: Script[object]) -> Script[None]:
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     trade,
+    watched_trade,
     market,
     payments,
     long_history,
@@ -304,6 +384,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     double_sale_by_mistake,
     double_payment,
     same_cash,
+    forged_signature,
+    counterfeit_cash,
     killed_trade,
     killed_payment,
     killed_deal,
