@@ -26,13 +26,19 @@ ends of each session must have seen the same messages; and no node may have anyt
 A history that fails raises `HistoryFailed` with the one command that repeats it. To hunt for more:
 
     python -m runtime.testing.simulation --seeds 10000 --scenario my_tests.scenarios:sell_bonds
+
+It shares the work between as many processes as ``--jobs`` says, ends after ``--minutes``, and names
+the seed that took longest: one that takes far longer than others is worth a look, too.
 """
 
 import importlib
 import logging
+import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -154,6 +160,26 @@ def _report(
 # --- the command ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One history to be run, perhaps in another process."""
+
+    name: str
+    seed: int
+    crash: CrashAt | None
+    is_traced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """How it went: what to show of it, and how long it took."""
+
+    task: _Task
+    lines: Sequence[str]
+    has_failed: bool
+    seconds: float
+
+
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option("--scenario", "names", required=True, multiple=True, metavar="MODULE:FUNCTION")
 @click.option("--seeds", default=1_000, help="How many seeds to run.")
@@ -162,6 +188,8 @@ def _report(
 @click.option("--crash", type=CrashAt.parse, help="A crash at one commit: NODE:COMMIT:FATE.")
 @click.option("--trace", is_flag=True, help="Show a history event by event.")
 @click.option("--failures", default=10, help="Stop after so many that failed.")
+@click.option("--minutes", type=float, help="Stop after so long, however many there are left.")
+@click.option("--jobs", default=1, help="How many processes share the work.")
 def main(
     names: tuple[str, ...],
     seeds: int,
@@ -170,33 +198,63 @@ def main(
     crash: CrashAt | None,
     trace: bool,
     failures: int,
+    minutes: float | None,
+    jobs: int,
 ) -> None:
     """Hunt for seeds that fail."""
-    scenarios = [_find(name) for name in names]
+    for name in names:
+        _find(name)
     chosen = range(first, first + seeds) if seed is None else [seed]
+    tasks = [_Task(name, each, crash, trace) for each in chosen for name in names]
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     began = time.monotonic()
-    failed = 0
-    count = 0
-    for each in chosen:
-        for scenario in scenarios:
-            count += 1
-            failed += not _survives(each, scenario, crash, is_traced=trace)
-        if failed >= failures:
-            break
-    seconds = time.monotonic() - began
-    click.echo(f"{count} histories, {failed} failed, {count / seconds * 60:,.0f} a minute")
-    sys.exit(1 if failed else 0)
+    done: list[_Done] = []
+    with _workers(jobs) as run_all:
+        for each in run_all(tasks):
+            done.append(each)
+            if each.lines:
+                click.echo("\n".join(each.lines))
+            if sum(other.has_failed for other in done) >= failures or time.monotonic() > until:
+                break
+    _summarise(done, len(tasks), time.monotonic() - began)
+    sys.exit(1 if any(each.has_failed for each in done) else 0)
 
 
-def _survives(seed: int, scenario: Scenario, crash: CrashAt | None, *, is_traced: bool) -> bool:
+def _summarise(done: Sequence[_Done], wanted: int, seconds: float) -> None:
+    failed = sum(each.has_failed for each in done)
+    missing = f" of {wanted:,}" if len(done) < wanted else ""
+    rate = len(done) / seconds * 60
+    click.echo(f"{len(done)}{missing} histories, {failed} failed, {rate:,.0f} a minute")
+    slowest = max(done, key=lambda each: each.seconds)
+    name = slowest.task.name.partition(":")[2]
+    click.echo(f"the slowest took {slowest.seconds:.1f} s: seed {slowest.task.seed} of {name}")
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[[Sequence[_Task]], Iterator[_Done]]]:
+    """Give a function that runs tasks, in order, in ``jobs`` processes; one job: in this one."""
+    if jobs == 1:
+        yield lambda tasks: map(_run, tasks)
+        return
+    # Not forked: a process may not be copied with its greenlets and open databases.
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
-        history = simulate(seed, scenario, crash=crash, is_traced=is_traced)
+        yield lambda tasks: pool.map(_run, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(task: _Task) -> _Done:
+    began = time.monotonic()
+    scenario = _find(task.name)
+    lines: Sequence[str]
+    try:
+        history = simulate(task.seed, scenario, crash=task.crash, is_traced=task.is_traced)
     except HistoryFailed as error:
-        click.echo("\n".join([*error.history.trace, str(error)]))
-        return False
-    if is_traced:
-        click.echo("\n".join(history.trace))
-    return True
+        lines = [*error.history.trace, str(error)]
+        return _Done(task, lines, has_failed=True, seconds=time.monotonic() - began)
+    lines = history.trace if task.is_traced else ()
+    return _Done(task, lines, has_failed=False, seconds=time.monotonic() - began)
 
 
 def _find(name: str) -> Scenario:

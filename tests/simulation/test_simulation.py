@@ -152,3 +152,24 @@ def test_the_command_hunts_through_many_seeds() -> None:
 
     assert result.exit_code == 0
     assert result.output.startswith("5 histories, 0 failed")
+    assert "the slowest took" in result.output
+
+
+def test_a_hunt_in_several_processes_finds_the_same_in_the_same_order() -> None:
+    name = f"{disappointment.__module__}:{disappointment.__qualname__}"
+    hunt = ["--seeds", "4", "--failures", "3", "--scenario", name]
+
+    alone, shared = CliRunner().invoke(main, hunt), CliRunner().invoke(main, [*hunt, "--jobs", "2"])
+
+    assert (alone.exit_code, shared.exit_code) == (1, 1)
+    found = [result.output.partition("3 of 4 histories, 3 failed")[0] for result in (alone, shared)]
+    assert found[0].count("repeat it: ") == 3
+    assert found[0] == found[1]
+
+
+def test_a_hunt_ends_in_the_time_given() -> None:
+    name = f"{questions.__module__}:{questions.__qualname__}"
+
+    result = CliRunner().invoke(main, ["--seeds", "5", "--minutes", "0", "--scenario", name])
+
+    assert result.output.startswith("1 of 5 histories, 0 failed")
