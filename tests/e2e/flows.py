@@ -4,7 +4,9 @@ import socket
 import time
 
 import gevent
+import gevent.event
 import gevent.socket
+from gevent.monkey import get_original
 
 from runtime import Party, Session, flow, initiate, responder, sleep, step
 
@@ -67,6 +69,63 @@ def nap_on_gevent(seconds: float) -> float:
 @flow
 def nap_in_step(seconds: float) -> float:
     return nap_on_gevent(seconds)
+
+
+class Gate:
+    """What steps come to and wait at, until somebody opens it: greenlets, and native threads."""
+
+    def __init__(self) -> None:
+        # Native threads come here too, and adding to a list is one thing to them.
+        self._arrived: list[None] = []
+        self._opened = gevent.event.Event()
+        self._lock = get_original("_thread", "allocate_lock")()
+        self._lock.acquire()
+
+    @property
+    def waiting(self) -> int:
+        """How many have come."""
+        return len(self._arrived)
+
+    def pass_on_gevent(self) -> None:
+        """Block only the calling greenlet."""
+        self._arrived.append(None)
+        self._opened.wait()
+
+    def pass_in_thread(self) -> None:
+        """Block the calling native thread."""
+        self._arrived.append(None)
+        with self._lock:
+            pass
+
+    def open(self) -> None:
+        """Let everybody through."""
+        self._opened.set()
+        self._lock.release()
+
+
+gate = Gate()
+
+
+@step
+def wait_on_gevent() -> str:
+    gate.pass_on_gevent()
+    return "on gevent"
+
+
+@flow
+def wait_in_step() -> str:
+    return wait_on_gevent()
+
+
+@step(thread=True)
+def wait_natively() -> str:
+    gate.pass_in_thread()
+    return "in a thread"
+
+
+@flow
+def wait_in_thread() -> str:
+    return wait_natively()
 
 
 @step

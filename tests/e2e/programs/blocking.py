@@ -1,8 +1,7 @@
-"""Flows that block in steps, on gevent or in threads, while quick ones go on."""
+"""Flows that block in steps, on gevent or in threads, all at once, while quick ones go on."""
 
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,18 +11,25 @@ from gevent.server import StreamServer
 
 from runtime.handle import FlowHandle
 from runtime.node import Node
-from tests.e2e.flows import add, ask_echo, ask_echo_plainly, nap_in_step, nap_in_thread, work
+from tests.e2e.flows import (
+    add,
+    ask_echo,
+    ask_echo_plainly,
+    gate,
+    wait_in_step,
+    wait_in_thread,
+    work,
+)
 
 SLOW_FLOWS = 20
 QUICK_FLOWS = 20
-NAP_SECONDS = 0.4
 THREADS = 5
 
 
 def echo_slowly(connection: socket.socket, address: object) -> None:
     with connection, connection.makefile("r") as lines:
         text = lines.readline()
-        gevent.sleep(NAP_SECONDS)
+        gate.pass_on_gevent()
         connection.sendall(text.upper().encode())
 
 
@@ -43,23 +49,22 @@ def main(directory: str) -> None:
     # with it the server that it waits for.
     plain = ask_echo_plainly if gevent.monkey.is_module_patched("socket") else ask_echo
     with Node(directory) as node, echo_server() as port:
-        started = time.monotonic()
-        slow: list[FlowHandle[float] | FlowHandle[str]] = [
-            *node.start_flows(nap_in_step, [(NAP_SECONDS,)] * SLOW_FLOWS),
+        slow: list[FlowHandle[str]] = [
+            *node.start_flows(wait_in_step, [()] * SLOW_FLOWS),
             *node.start_flows(ask_echo, [(port, "a")] * SLOW_FLOWS),
             *node.start_flows(plain, [(port, "b")] * SLOW_FLOWS),
-            *node.start_flows(nap_in_thread, [(NAP_SECONDS,)] * THREADS),
+            *node.start_flows(wait_in_thread, [()] * THREADS),
         ]
         quick: list[FlowHandle[int]] = [
             *node.start_flows(add, [(number, 1) for number in range(QUICK_FLOWS)]),
             *node.start_flows(work, [(20,)] * QUICK_FLOWS),
         ]
-        print(sum(handle.result(timeout=10) for handle in quick))
+        print(sum(handle.result(timeout=20) for handle in quick))
+        while gate.waiting < len(slow):
+            gevent.sleep(0.01)
         print(f"{sum(handle.is_ended for handle in slow)} slow ones had ended")
-        print(sorted({str(handle.result(timeout=20)) for handle in slow}))
-        seconds = time.monotonic() - started
-        one_by_one = len(slow) * NAP_SECONDS
-        print("at once" if seconds < one_by_one / 3 else f"{seconds} of {one_by_one}")
+        gate.open()
+        print(sorted({handle.result(timeout=20) for handle in slow}))
 
 
 if __name__ == "__main__":
