@@ -8,6 +8,9 @@ SOURCES := runtime ledger samples benchmarks tests
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 # Two processes: the smallest machine that this is built on has two cores.
 TEST_PROCESSES ?= 2
+# These count for coverage. Other simulations and real processes would reach lines by luck, slowly.
+MEASURED := tests/runtime tests/ledger tests/conformance tests/samples tests/benchmarks \
+	tests/simulation/test_simulation.py tests/e2e/test_ledger_command.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-crash check format bench clean
@@ -20,8 +23,10 @@ venv: $(INSTALLED)  ## Set up .venv with the pinned dependencies (all other targ
 demo: $(INSTALLED)  ## Four nodes trade cash for commercial paper; one of them is killed on the way
 	@$(BIN)/python -m samples.trade
 
-test: check  ## Everything that a change must pass: check, then all tests but the long crash matrix
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+test: check  ## Everything that a change must pass: check, all tests but the long crash matrix, coverage
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(addprefix --ignore=,$(MEASURED))
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --cov --cov-report= $(MEASURED)
+	@$(BIN)/coverage report --include='runtime/core/*' --fail-under=100
 
 test-crash: $(INSTALLED)  ## The whole crash matrix: each process killed at each of its commits in turn
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m crash

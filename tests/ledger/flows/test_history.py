@@ -168,6 +168,7 @@ def test_a_long_chain_comes_in_few_rounds() -> None:
     assert len(requests) <= 10
 
 
+@pytest.mark.no_cover
 def test_a_chain_of_ten_thousand_passes() -> None:
     net = Net(histories, is_replay_checked=False)
     links = chain(net, 10_000)

@@ -94,7 +94,7 @@ def test_a_mistake_of_the_receiver_does_not_end_the_receiving(
 
 
 def test_an_idle_transport_wakes_nobody(network: ZmqNetwork) -> None:
-    alice, alice_seen = network.started(ALICE, times=LinkTimes(connecting_ms_max=50))
+    alice, alice_seen = network.started(ALICE, times=LinkTimes(connecting_ms_max=1_000))
     bob, bob_seen = network.started(BOB)
     absent = network.started(CAROL)[0]
     absent.close()

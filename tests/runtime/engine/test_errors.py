@@ -287,7 +287,7 @@ def test_an_error_reaches_a_session_that_is_opening_as_soon_as_it_is_accepted(
     assert_nothing_is_left(network)
 
 
-@pytest.mark.parametrize("days", [2, 60])
+@pytest.mark.parametrize("days", [2, pytest.param(60, marks=pytest.mark.no_cover)])
 def test_it_does_so_however_long_the_peer_was_away(network: SimulatedNetwork, days: int) -> None:
     # Breaks when tombstones are swept while their peer may still ask.
     heard.clear()
