@@ -165,7 +165,7 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
     """
     try:
         envelope = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadMessage(f"not an envelope: {error}") from None
     if is_addressed:
         to = envelope.beside if isinstance(envelope, Open) else envelope.to

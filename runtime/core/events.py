@@ -210,7 +210,8 @@ def decode(data: bytes) -> AnyEvent:
     """Return the event in ``data``; raises `UndecodableEvent` if this code can't read it."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    # A UnicodeDecodeError, for a str whose bytes are none.
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UndecodableEvent(f"a journal record can't be read: {error}") from None
 
 
@@ -255,6 +256,6 @@ def _shown(fingerprint: bytes) -> str:
         return f"digest {fingerprint[1:].hex()}"
     try:
         value = msgspec.msgpack.decode(fingerprint)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return fingerprint.hex()
     return ", ".join(repr(item) for item in value) if isinstance(value, list) else repr(value)

@@ -92,7 +92,7 @@ def _readable(body: bytes) -> str:
         return ""
     try:
         return repr(msgspec.msgpack.decode(body))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return body.hex()
 
 

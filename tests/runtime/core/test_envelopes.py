@@ -133,3 +133,10 @@ def test_one_in_our_own_outbox_may_have_no_address_yet() -> None:
     kept = Data(SessionId(b""), 1, "str", b"")
 
     assert decode(encode(kept), is_addressed=False) == kept
+
+
+def test_text_that_is_no_utf8_is_a_bad_message() -> None:
+    body = encode(Refuse(OURS, PEERS, "reason", ERROR_ID))
+
+    with pytest.raises(BadMessage, match="not an envelope"):
+        decode(body.replace(b"reason", b"\xff" * 6))

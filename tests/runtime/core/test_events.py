@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtime.codec import encode as encode_value
@@ -43,6 +43,7 @@ def test_an_event_written_before_a_field_was_added_is_still_read() -> None:
     assert decode(before) == Left(5, "3/", "f", True)
 
 
+@example(b"\x96\x01\x00\xa1\x80")  # a str that is no UTF-8
 @given(st.binary(max_size=60))
 def test_damaged_bytes_are_an_event_or_undecodable(data: bytes) -> None:
     with suppress(UndecodableEvent):
