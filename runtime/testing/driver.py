@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import gevent
 
@@ -54,6 +54,15 @@ _DIE_WITH_PARENT: Final = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
     "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execv(sys.argv[2], sys.argv[2:])"
 )
+
+
+def _process_class() -> type[subprocess.Popen[bytes]]:
+    """Return the class that learns how its processes end.
+
+    Once a program uses gevent's, gevent collects all children, and Python's would say 0 of each.
+    """
+    module = sys.modules.get("gevent.subprocess", subprocess)
+    return cast(type[subprocess.Popen[bytes]], module.Popen)
 
 
 class NodeProcessFailed(SennitError):
@@ -109,7 +118,7 @@ class NodeProcess:
         with self.log_file.open("ab") as log:
             log.write(f"--- started, crash at: {crash_at}\n".encode())
             log.flush()
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and arguments
+            self._process = _process_class()(
                 [sys.executable, "-SE", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
                 env=_environment(crash_at, environment or {}),
                 stdin=subprocess.DEVNULL,
