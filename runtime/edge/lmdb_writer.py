@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-from _queue import SimpleQueue
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Final, Literal, NamedTuple
 import lmdb
 from gevent.monkey import get_original
 
+from runtime.edge.bell import Mailbox
 from runtime.edge.lmdb_log import encode_number
 from runtime.edge.lmdb_merge import Merge
 from runtime.edge.lmdb_tree import Trees
@@ -112,7 +112,7 @@ class Writer:
         wake: Callable[[], object],
         crash_point: CrashPoint | None,
     ) -> None:
-        self.queue: SimpleQueue[_Item] = SimpleQueue()
+        self.queue: Mailbox[_Item] = Mailbox()
         self.durable = durable
         self.frozen: Generation | None = None
         """Set by `merge_later`, on the hub; the writer clears it when the trees have all of it."""
@@ -140,8 +140,9 @@ class Writer:
         self.queue.put(generation)
 
     def join(self) -> None:
-        """Block the calling native thread until the writer has ended."""
+        """Block the calling native thread until the writer has ended, and let go of its queue."""
         self._running.acquire()
+        self.queue.close()
 
     def _run(self) -> None:
         # As `threading.Thread` does, for debuggers and for coverage; from the next call on.
@@ -167,7 +168,7 @@ class Writer:
         item: _Item | None = None
         while True:
             if item is None:
-                if self._merge is not None and queue.empty():
+                if self._merge is not None and not queue:
                     self._step_merge(self._merge)
                     continue
                 item = queue.get()
@@ -186,7 +187,7 @@ class Writer:
         rows = first.rows
         size = len(first.frame)
         following: _Item | None = None
-        while size < RECORD_BYTES_MAX and not queue.empty():
+        while size < RECORD_BYTES_MAX and queue:
             following = queue.get()
             if not isinstance(following, QueuedBatch):
                 break
@@ -201,14 +202,14 @@ class Writer:
             self._append(key, record, merge, rows)
         except Exception as error:  # whatever it is; flows wait for this batch
             self._retry(lambda: self._append(key, record, merge, rows), after=error)
-        self.durable = first.number + len(frames)
-        self._wake()
-        if merge is not None:
-            self._advance(merge)
         statistics = self.statistics
         statistics.batches += len(frames)
         statistics.rows += rows
         statistics.log_bytes += size
+        if merge is not None:
+            self._advance(merge)
+        self.durable = first.number + len(frames)
+        self._wake()
         return following
 
     def _append(self, key: bytes, record: bytes, merge: Merge | None, rows: int) -> None:
@@ -240,7 +241,7 @@ class Writer:
         self._advance(merge)
 
     def _has_work(self) -> bool:
-        return not self.queue.empty()
+        return bool(self.queue)
 
     def _advance(self, merge: Merge) -> None:
         self.statistics.merged_rows += merge.advance()
