@@ -1,0 +1,86 @@
+"""Waking another native thread: nothing is lost, nobody blocks who must not."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.edge.bell import Bell, Mailbox
+
+SECONDS_MAX = 30.0
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox[int]]:
+    mailbox = Mailbox[int]()
+    yield mailbox
+    mailbox.close()
+
+
+def test_a_reader_gets_everything_in_order_whenever_it_comes(mailbox: Mailbox[int]) -> None:
+    # Breaks when the reader may fall asleep between its last look and saying that it does.
+    taken: list[int] = []
+    count = 20_000
+
+    def read() -> None:
+        taken.extend(mailbox.get() for _ in range(count))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    for number in range(count):
+        mailbox.put(number)
+    reader.join(SECONDS_MAX)
+
+    assert taken == list(range(count))
+    assert not mailbox
+
+
+def test_a_reader_that_sleeps_is_woken_for_each_item(mailbox: Mailbox[int]) -> None:
+    # Breaks when a put after a wake-up rings no more: the second answer never comes.
+    answers = Mailbox[int]()
+
+    def double() -> None:
+        while (number := mailbox.get()) >= 0:
+            answers.put(2 * number)
+
+    reader = threading.Thread(target=double, daemon=True)
+    reader.start()
+    doubled = []
+    for number in range(2_000):
+        mailbox.put(number)
+        doubled.append(answers.get())
+    mailbox.put(-1)
+    reader.join(SECONDS_MAX)
+    answers.close()
+
+    assert doubled == [2 * number for number in range(2_000)]
+
+
+def test_what_was_put_before_the_reader_came_needs_no_bell(mailbox: Mailbox[int]) -> None:
+    mailbox.put(1)
+    mailbox.put(2)
+
+    assert bool(mailbox)
+    assert [mailbox.get(), mailbox.get()] == [1, 2]
+
+
+def test_ringing_never_blocks_even_if_nobody_listens() -> None:
+    # Breaks when the pipe may fill up: 64 KiB on Linux.
+    bell = Bell(is_waited_for=True)
+
+    for _ in range(200_000):
+        bell.ring()
+    bell.wait()
+
+    bell.close()
+
+
+def test_silencing_a_bell_that_has_not_rung_does_not_block() -> None:
+    bell = Bell(is_waited_for=False)
+
+    bell.silence()
+    bell.ring()
+    bell.silence()
+    bell.silence()
+
+    bell.close()
