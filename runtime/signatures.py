@@ -77,6 +77,8 @@ class Arguments:
     def call(self, values: Sequence[object], *first: object) -> Any:
         """Call the function with values from `bind` or `decode`, after ``first``."""
         if self.is_plain:
+            if not first:
+                return _called(self._function, values)
             return self._function(*first, *values)
         args: list[object] = list(first)
         kwargs: dict[str, object] = {}
@@ -229,6 +231,21 @@ class Arguments:
             except SessionError as error:
                 raise BadMessage(f"{self.name}({parameter.name}=...): {error}") from error
         return tuple(values)
+
+
+def _called(function: Callable[..., object], values: Sequence[object]) -> object:
+    """Call without unpacking if there are few: that goes by way of C, whose stack flows carry."""
+    match values:
+        case ():
+            return function()
+        case (one,):
+            return function(one)
+        case (one, two):
+            return function(one, two)
+        case (one, two, three):
+            return function(one, two, three)
+        case _:
+            return function(*values)
 
 
 def _quickly(encoder: Callable[[object], bytes], value: object) -> bytes | None:

@@ -55,7 +55,7 @@ running_in_thread: Final[ContextVar[str | None]] = ContextVar("running_in_thread
 
 
 class StepFunction(Generic[P, R_co]):
-    """A function marked `@step`; see there."""
+    """What `step` knows of a function that it has marked."""
 
     def __init__(
         self,
@@ -67,7 +67,6 @@ class StepFunction(Generic[P, R_co]):
         in_thread: bool,
         is_loose: bool,
     ) -> None:
-        functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.kind = kind
@@ -77,21 +76,31 @@ class StepFunction(Generic[P, R_co]):
         self.arguments = Arguments(function)
         self.is_simple = kind is not Kind.AT_MOST_ONCE and not in_thread and self.arguments.is_plain
         """Whether a first attempt is no more than a call of the function."""
-        self._arity = len(self.arguments.parameters) if self.arguments.is_plain else -1
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run as a step of the calling flow; outside of a flow, just run."""
-        current = getcurrent()
-        if not isinstance(current, FlowGreenlet):
-            return self.function(*args, **kwargs)
-        values: tuple[object, ...] = args
-        if kwargs or len(args) != self._arity:
-            values = self.arguments.bind(args, kwargs)
-        return current.driver.run_step(self, values)  # type: ignore[return-value]
+    def as_function(self) -> Callable[P, R_co]:
+        """Return what stands in the place of the function.
+
+        It is a function of Python and no object with ``__call__``, because the interpreter calls
+        that from C, and the C stack is copied at each switch of a flow's greenlet.
+        """
+        function, arguments = self.function, self.arguments
+        arity = len(arguments.parameters) if arguments.is_plain else -1
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R_co:
+            current = getcurrent()
+            if not isinstance(current, FlowGreenlet):
+                return function(*args, **kwargs)
+            values: tuple[object, ...] = args
+            if kwargs or len(args) != arity:
+                values = arguments.bind(args, kwargs)
+            return current.driver.run_step(self, values)  # type: ignore[return-value]
+
+        return call
 
 
 @overload
-def step(function: Callable[P, R]) -> StepFunction[P, R]: ...
+def step(function: Callable[P, R]) -> Callable[P, R]: ...
 @overload
 def step(
     *,
@@ -100,7 +109,7 @@ def step(
     retry: Retry = ONCE,
     thread: bool = False,
     loose: bool = False,
-) -> Callable[[Callable[P, R]], StepFunction[P, R]]: ...
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
     *,
@@ -109,7 +118,7 @@ def step(
     retry: Retry = ONCE,
     thread: bool = False,
     loose: bool = False,
-) -> StepFunction[P, R] | Callable[[Callable[P, R]], StepFunction[P, R]]:
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function with outside effects; called in a flow, its outcome is journaled.
 
     It may block on gevent I/O, or, with ``thread=True``, on anything, in a native thread; other
@@ -123,7 +132,7 @@ def step(
     is raised into the flow, and again at every replay.
     """
 
-    def mark(marked: Callable[P, R]) -> StepFunction[P, R]:
+    def mark(marked: Callable[P, R]) -> Callable[P, R]:
         return StepFunction(
             marked,
             name=name or f"{marked.__module__}.{marked.__qualname__}",
@@ -131,7 +140,7 @@ def step(
             retry=retry,
             in_thread=thread,
             is_loose=loose,
-        )
+        ).as_function()
 
     return mark if function is None else mark(function)
 

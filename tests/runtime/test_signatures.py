@@ -377,3 +377,15 @@ def test_the_array_of_arguments_is_plain_message_pack() -> None:
 
     assert msgspec.msgpack.decode(body) == ["bank", 3, "1.5"]
     assert decode(Arguments(untyped).encode((1, 2, (), None, {})), list[Packed])[0] == pack(1)
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_a_function_is_called_with_as_many_values_as_it_has_parameters(count: int) -> None:
+    # Breaks when one of the ways that avoid unpacking drops or swaps a value.
+    names = ", ".join(f"p{number}" for number in range(count))
+    scope: dict[str, Callable[..., object]] = {}
+    exec(f"def together({names}):\n    return [{names}]", scope)
+
+    values = tuple(range(count))
+
+    assert Arguments(scope["together"]).call(values) == list(values)

@@ -72,8 +72,8 @@ def test_a_diverged_flow_is_held_with_both_sides_and_the_source_line(
     assert isinstance(error, Diverged)
     assert (error.place, error.recorded, error.asked) == (
         "event 1",
-        f"step {charge.name}(10)",
-        f"step {charge.name}(11)",
+        f"step {__name__}.charge(10)",
+        f"step {__name__}.charge(11)",
     )
     path, _, line = error.source.rpartition(":")
     assert path == __file__

@@ -110,7 +110,7 @@ def test_a_step_runs_once_and_is_answered_from_the_journal_after_that(
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("each", KINDS, ids=lambda each: each.name)
+@pytest.mark.parametrize("each", KINDS, ids=lambda each: each.__name__)
 def test_outside_of_a_flow_a_step_just_runs(each: Callable[[str], str]) -> None:
     @step
     def shout(what: str) -> str:
