@@ -24,7 +24,6 @@ from gevent import get_hub
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
-from runtime.edge.bell import READABLE, Bell, Mailbox
 from runtime.edge.lmdb_file import take_directory
 from runtime.edge.lmdb_log import (
     MERGED,
@@ -37,6 +36,7 @@ from runtime.edge.lmdb_log import (
 )
 from runtime.edge.lmdb_tree import Trees, unreadable
 from runtime.edge.lmdb_writer import Alarm, CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
+from runtime.edge.mailbox import Mailbox
 from runtime.errors import KeyPresentError, StoreError
 from runtime.limits import MIB
 from runtime.memtable import Generation, check_keys, latest, merge, overlay
@@ -57,6 +57,7 @@ class _Watcher(Protocol):
     ref: bool
 
     def start(self, callback: Callable[[], None]) -> None: ...
+    def send(self) -> None: ...
     def stop(self) -> None: ...
     def close(self) -> None: ...
 
@@ -110,14 +111,13 @@ class LmdbStore:
         self._thread = get_original("_thread", "get_ident")()
         self._hub = get_hub()
         # The stubs of gevent don't know that `ref` can be set; all its loops can.
-        self._bell = Bell(is_waited_for=False)
-        self._watcher = cast(_Watcher, self._hub.loop.io(self._bell.fd, READABLE, ref=False))
+        self._watcher = cast(_Watcher, self._hub.loop.async_(ref=False))
         self._watcher.start(self._hear)
         self._writer = Writer(
             self._trees,
             log_number=self._active.number % 2,
             durable=self._submitted,
-            wake=self._bell.ring,
+            wake=self._watcher.send,
             crash_point=crash_point,
         )
         self._queue: Mailbox[QueuedBatch | Generation | Stop] = self._writer.queue
@@ -183,7 +183,7 @@ class LmdbStore:
         if rows:
             self._write(batch, rows)
         elif self._submitted == self._writer.durable:
-            self._bell.ring()
+            self._watcher.send()
         if not self._waiting:
             self._watcher.ref = True
         self._waiting.append((self._submitted, on_durable))
@@ -247,7 +247,6 @@ class LmdbStore:
     def _hear(self) -> None:
         """Run what the writer's progress allows; called from the hub when the writer has news."""
         writer, waiting = self._writer, self._waiting
-        self._bell.silence()
         try:
             while writer.alarms:
                 self._report(writer.alarms.popleft())
@@ -257,22 +256,15 @@ class LmdbStore:
                     on_durable()
                 except Exception:
                     log.exception("a callback of the store failed")
-        except BaseException:
-            # Something that unwinds the hub must not cost the others their call, nor us ours: the
-            # loop stops the watcher of a descriptor when its callback has raised.
-            self._hub.loop.run_callback(self._hear_again)
-            raise
         finally:
+            # Something that unwinds the hub must not cost the others their call.
+            if self._has_due_callback():
+                self._watcher.send()
             if not waiting:
                 self._watcher.ref = self._is_closed
             if self._closer is not None:
                 closer, self._closer = self._closer, None
                 closer.switch(None)
-
-    def _hear_again(self) -> None:
-        if not self._is_closed or self._closer is not None:
-            self._watcher.start(self._hear)
-            self._bell.ring()
 
     def _has_due_callback(self) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= self._writer.durable
@@ -291,7 +283,6 @@ class LmdbStore:
     def _drop_watcher(self) -> None:
         self._watcher.stop()
         self._watcher.close()
-        self._bell.close()
 
 
 def _recover(trees: Trees, owner: str) -> tuple[Generation | None, Generation, int]:

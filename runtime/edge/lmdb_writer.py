@@ -25,10 +25,10 @@ from typing import Final, Literal, NamedTuple
 import lmdb
 from gevent.monkey import get_original
 
-from runtime.edge.bell import Mailbox
 from runtime.edge.lmdb_log import encode_number
 from runtime.edge.lmdb_merge import Merge
 from runtime.edge.lmdb_tree import Trees
+from runtime.edge.mailbox import Mailbox
 from runtime.errors import ConfigurationError
 from runtime.memtable import Generation
 

@@ -17,8 +17,9 @@ import zmq
 from gevent.hub import get_hub
 from zmq.utils.monitor import parse_monitor_message
 
-from runtime.edge.bell import READABLE
 from runtime.limits import TURN_MS_MAX
+
+READABLE: Final = 1  # of libev; gevent's own name for it is private
 
 # A name is not free again at the moment its socket is closed.
 _numbers: Final = itertools.count()

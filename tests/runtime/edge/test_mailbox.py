@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.edge.bell import Bell, Mailbox
+from runtime.edge.mailbox import Mailbox
 
 SECONDS_MAX = 30.0
 
@@ -62,25 +62,3 @@ def test_what_was_put_before_the_reader_came_needs_no_bell(mailbox: Mailbox[int]
 
     assert bool(mailbox)
     assert [mailbox.get(), mailbox.get()] == [1, 2]
-
-
-def test_ringing_never_blocks_even_if_nobody_listens() -> None:
-    # Breaks when the pipe may fill up: 64 KiB on Linux.
-    bell = Bell(is_waited_for=True)
-
-    for _ in range(200_000):
-        bell.ring()
-    bell.wait()
-
-    bell.close()
-
-
-def test_silencing_a_bell_that_has_not_rung_does_not_block() -> None:
-    bell = Bell(is_waited_for=False)
-
-    bell.silence()
-    bell.ring()
-    bell.silence()
-    bell.silence()
-
-    bell.close()
