@@ -14,6 +14,7 @@ from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
 from runtime.engine.results import Result
+from runtime.engine.waits import COMMIT
 from runtime.errors import (
     ClientIdInvalid,
     FlowException,
@@ -378,7 +379,7 @@ def _wait(run: FlowRun) -> Wait | None:
         return None
     whom = ", ".join(run.sessions[number].peer for number in wait.sessions)
     woken_by = "a message" if wait.sessions else "time"
-    if wait.by_commit:
+    if wait is COMMIT:
         woken_by = "the disk"
     return Wait(what=wait.on, since_ms=wait.since, whom=whom, woken_by=woken_by)
 

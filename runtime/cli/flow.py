@@ -248,5 +248,5 @@ def node_and_word(choice: NodeChoice, words: tuple[str, ...], asked: str) -> tup
     """Return the node and one word more; ``asked`` says what it is, if it is missing."""
     address, rest = choice.take(words)
     if len(rest) != 1:
-        raise click.UsageError(asked if not rest else f"give one of it, not {len(rest)}: {asked}")
+        raise click.UsageError(asked if not rest else f"{asked}; one, not {len(rest)}")
     return address, rest[0]

@@ -172,8 +172,3 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
         if len(to) != SESSION_ID_BYTES and (to or not isinstance(envelope, Open | Gone)):
             raise BadMessage(f"not an envelope: a session id has {SESSION_ID_BYTES} bytes")
     return envelope
-
-
-def number_of(envelope: Accept | Content) -> int:
-    """Return the envelope's number in its direction of the session."""
-    return envelope.number

@@ -23,7 +23,6 @@ from runtime.core.envelopes import (
     Error,
     Open,
     Refuse,
-    number_of,
 )
 from runtime.errors import ProtocolViolation
 from runtime.ids import ErrorId, PeerName, SessionId
@@ -148,9 +147,7 @@ class SessionMachine:
         """Return the next data message. Before acceptance its ``to`` is empty: keep it."""
         if self.status is not _OPEN:  # which stays open
             self._move(Input.SENT)
-        number = self.out_next
-        self.out_next = number + 1
-        return Data(self.peer_sid or _NOBODY, number, type_name, body)
+        return Data(self.peer_sid or _NOBODY, self._take_number(), type_name, body)
 
     def end(self) -> End:
         """Close this side because the flow finished, or closed the session."""
@@ -220,7 +217,7 @@ class SessionMachine:
         of turn for ever, so it is acknowledged; else the peer would send it for ever.
         """
         if self.is_over_for_peer:
-            return max(self.in_next - 1, number_of(envelope))
+            return max(self.in_next - 1, envelope.number)
         return self.in_next - 1
 
     def _hold(self, number: int, envelope: Arriving, encoded: bytes) -> None:
@@ -279,10 +276,10 @@ class SessionMachine:
 
     def restore_arrived(self, content: Content, encoded: bytes, *, is_read: bool) -> None:
         """Apply a content that the journal or the inbox has; in order of its number."""
-        assert number_of(content) >= self.in_next or isinstance(content, Open)
+        assert content.number >= self.in_next or isinstance(content, Open)
         if not isinstance(content, Open):
             self._advance(content)
-            self.in_next = number_of(content) + 1
+            self.in_next = content.number + 1
         if not is_read and not self.is_closed:
             self.add_unread(content, encoded)
 

@@ -219,8 +219,7 @@ class Writer:
             txn.put(key, record, append=True, db=self._trees.logs[self._log_number])
             if merge is not None:
                 merge.write(txn, 2 * rows, until=_never)
-            if self._crash_point is not None:
-                self._maybe_crash("before")
+            self._maybe_crash("before")
         self._committed(started)
 
     def _begin_merge(self, generation: Generation) -> None:
@@ -255,8 +254,7 @@ class Writer:
         statistics = self.statistics
         statistics.commits += 1
         statistics.commit_ms_last = (perf_counter() - started) * 1000
-        if self._crash_point is not None:
-            self._maybe_crash("after")
+        self._maybe_crash("after")
 
     def _maybe_crash(self, moment: Literal["before", "after"]) -> None:
         point = self._crash_point

@@ -31,8 +31,8 @@ class SocketWatch:
     """Call ``take`` from the hub, again and again, while a socket may have something to read.
 
     ``take`` reads one message without waiting, and returns False when there is none (left), as the
-    socket says when it is asked for a message or for its EVENTS. If it raises,
-    the loop reports it, and the watch goes on. Belongs to the thread that made it.
+    socket says when it is asked for a message or for its EVENTS. If it raises, the loop reports it,
+    and the watch goes on. Belongs to the thread that made it.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], take: Callable[[], bool]) -> None:

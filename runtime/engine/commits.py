@@ -83,18 +83,12 @@ class Commits:
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Write a row that something depends on."""
-        rows = self.batch.writes.get(space)
-        if rows is None:
-            rows = self.batch.writes[space] = {}
-        rows[key] = value
-        if not (self.is_eager and self.is_scheduled):
-            self.wake()
+        self.batch.put(space, key, value)
+        self.wake()
 
     def delete(self, space: Space, key: bytes) -> None:
         """Remove a row, together with whatever is committed next."""
-        rows = self.batch.writes.get(space)
-        if rows is None:
-            rows = self.batch.writes[space] = {}
+        rows = self.batch.writes.setdefault(space, {})
         if space.write_once and rows.get(key) is not None:
             del rows[key]
             return
@@ -105,8 +99,7 @@ class Commits:
     def acknowledge(self, peer: PeerName, sid: SessionId, up_to: int) -> None:
         """Acknowledge the peer's messages of its session ``sid`` once the open batch is durable."""
         self.acks[peer, sid] = up_to
-        if not (self.is_eager and self.is_scheduled):
-            self.wake()
+        self.wake()
 
     def deny(self, peer: PeerName, gone: Gone) -> None:
         """Tell the peer of a session that is not there; once in a batch, however often it asks."""
@@ -116,8 +109,7 @@ class Commits:
     def send(self, peer: PeerName, envelope: bytes) -> None:
         """Transmit an envelope once the open batch is durable."""
         self.outgoing.setdefault(peer, []).append(envelope)
-        if not (self.is_eager and self.is_scheduled):
-            self.wake()
+        self.wake()
 
     def after(self, callback: Callable[[], None]) -> None:
         """Call from the loop once the open batch is durable."""
@@ -127,7 +119,8 @@ class Commits:
     def wake(self) -> None:
         """See to it that the open batch is submitted after this turn."""
         self.is_eager = True
-        self.schedule()
+        if not self.is_scheduled:
+            self.schedule()
 
     def schedule(self) -> None:
         """See to it that there is a turn soon."""

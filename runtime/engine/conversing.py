@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.codec import Packed, encode, fingerprint
 from runtime.core import envelopes
-from runtime.core.envelopes import Content, Data, End, Error, Open, Refuse, number_of
+from runtime.core.envelopes import Content, Data, End, Error, Open, Refuse
 from runtime.core.events import Closed, Opened, Origin, PeerRead, Received, Sent, TimedOut
 from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
@@ -278,7 +278,7 @@ def _take_ending(run: "FlowRun", number: int) -> BaseException:
     machine = run.sessions[number]
     while len(machine.unread) > 1:
         content, _ = machine.read()
-        remove_unread(run.commits, machine, number_of(content))
+        remove_unread(run.commits, machine, content.number)
     return _seen(run, number, _take(run, number))
 
 
@@ -397,7 +397,7 @@ def end_sessions(
         if machine is None or machine.is_closed or not must_end(machine):
             continue
         for content, _ in machine.unread:
-            remove_unread(run.commits, machine, number_of(content))
+            remove_unread(run.commits, machine, content.number)
         is_blocked = machine.status is Status.OPENING
         envelope: Error | End
         if error is None:

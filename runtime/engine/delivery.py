@@ -305,7 +305,7 @@ class Delivery:
         if isinstance(envelope, Refuse):
             self.outbox.drop(machine.sid)
         if not machine.is_closed:
-            put_unread(self.commits, machine, envelopes.number_of(envelope), encoded)
+            put_unread(self.commits, machine, envelope.number, encoded)
 
     def _late_arrived(self, peer: PeerName, envelope: Accept | envelopes.Content) -> None:
         """Answer a message of a session that is over, so that the peer forgets it."""
@@ -340,7 +340,7 @@ class Delivery:
             case envelopes.Data():
                 pass
         if tombstone.other:
-            self.commits.acknowledge(peer, tombstone.other, envelopes.number_of(envelope))
+            self.commits.acknowledge(peer, tombstone.other, envelope.number)
         elif tombstone.forget_after and not self.outbox.has(sid):
             # The peer has refused it, and speaks all the same. If it were only that its acceptance
             # is late, our end would wait for that.

@@ -90,7 +90,6 @@ class FlowRun:
         "hub",
         "info",
         "is_critical",
-        "is_partly_read",
         "is_ready",
         "kept_values",
         "key",
@@ -144,7 +143,6 @@ class FlowRun:
         self.is_critical = False
         self.is_ready = False
         self.retries = 0
-        self.is_partly_read = False
         self.retried_at_index = -1
         self.error: BaseException | None = None
         self.error_id: ErrorId | None = None
@@ -378,8 +376,7 @@ class FlowRun:
         commits.journal[self.key + index.to_bytes(4, "big")] = encode(event)
         machine.index_next = index + 1
         self.batch_number = commits.number
-        if not (commits.is_eager and commits.is_scheduled):
-            commits.wake()
+        commits.wake()
 
     def append_fact(self, event: Accepted) -> None:
         """Journal something that the flow did not ask for; it may come during a replay."""
@@ -429,7 +426,7 @@ class FlowRun:
                 return "completed" if self.error is None else "failed"
             case Status.HELD:
                 return "held"
-            case Status.WAITING if self.wait is not None and not self.wait.by_commit:
+            case Status.WAITING if self.wait is not None and self.wait is not COMMIT:
                 return "waiting"
             case _:
                 return "running"

@@ -148,7 +148,7 @@ class Hospital:
         self.manager.commits.wake()
         run.error, run.error_id, run.hold_reason, run.retries = None, None, "", 0
         run.rebuild(FlowMachine(events))
-        if run.is_partly_read:
+        if flow_id in self.manager.partly_read:
             reread(self.manager, run, events)
         run.start_soon()
         return True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.atomic import AtomicFunction, StoreTxn
-from runtime.core.envelopes import Open, number_of
+from runtime.core.envelopes import Open
 from runtime.core.events import Origin, Started, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
@@ -329,7 +329,7 @@ class FlowManager:
         conversing.end_sessions(run, list(run.sessions), error, error_id)
         for machine in run.sessions.values():
             for content, _ in machine.unread:
-                remove_unread(commits, machine, number_of(content))
+                remove_unread(commits, machine, content.number)
             self.delivery.bury(machine)
         for callback in self.host.end_callbacks:
             self._call_at_end(callback, run.flow_id)

@@ -79,7 +79,6 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
         trouble = UnknownFlow(f"{name} is not installed on this node; install its app, then retry")
     run = FlowRun(manager, flow_id_at(key), key, definition, FlowMachine(events), sessions)
     run.machine.index_next = len(records)
-    run.is_partly_read = is_partly_read
     if is_partly_read:
         manager.partly_read.add(run.flow_id)
     manager.runs[run.flow_id] = run
@@ -98,7 +97,6 @@ def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> 
     """Bring back the sessions of a flow whose journal could not be read at the start, but now."""
     started = events[0]
     assert isinstance(started, Started)
-    run.is_partly_read = False
     manager.partly_read.discard(run.flow_id)
     run.sessions = fold_sessions(events)
     for machine in run.sessions.values():
@@ -113,7 +111,7 @@ def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | No
     row = manager.commits.get(HELD, run.key)
     held = None if row is None else held_decoder.decode(row)
     if trouble is not None:
-        reason = "undecodable event" if run.is_partly_read else "not installed here"
+        reason = "undecodable event" if run.flow_id in manager.partly_read else "not installed here"
         manager.hospital.hold(run, trouble, reason)
     elif held is not None and not held.is_by_code:
         name, _, message = held.error.partition(": ")

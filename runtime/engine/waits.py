@@ -12,8 +12,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     sessions: tuple[int, ...] = ()
     until: int | None = None
-    by_commit: bool = False
 
 
-COMMIT: Final = Wait(on="commit", since=0, by_commit=True)
+COMMIT: Final = Wait(on="commit", since=0)
 """Waiting for the own events to become durable: shared, because every step waits so."""

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import msgspec
 
 from runtime.core import envelopes
-from runtime.core.envelopes import Accept, Ack, Answer, AnyEnvelope, Gone, Open, Refuse, number_of
+from runtime.core.envelopes import Accept, Ack, Answer, AnyEnvelope, Gone, Open, Refuse
 from runtime.core.events import JOURNAL, AnyEvent, Ended, Started, decode
 from runtime.engine.outbox import OUTBOX, Row
 from runtime.error_codec import decode_error
@@ -107,7 +107,7 @@ class Recorder:
         if (link.source, unaddressed) not in self._durable:
             self.problem(f"{link.source} sends what is not durable: {_shown(envelope)}")
         other = SessionId(envelope.sid) if isinstance(envelope, Open) else envelope.to
-        key = (link.source, other, number_of(envelope), isinstance(envelope, Open))
+        key = (link.source, other, envelope.number, isinstance(envelope, Open))
         if self._content.setdefault(key, unaddressed) != unaddressed:
             self.problem(f"{link.source} sends another message of the number: {_shown(envelope)}")
 

@@ -182,14 +182,16 @@ class _Done:
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option("--scenario", "names", required=True, multiple=True, metavar="MODULE:FUNCTION")
-@click.option("--seeds", default=1_000, help="How many seeds to run.")
+@click.option("--seeds", type=click.IntRange(1), default=1_000, help="How many seeds to run.")
 @click.option("--first", default=0, help="The first of them.")
 @click.option("--seed", type=int, help="Run this one only.")
 @click.option("--crash", type=CrashAt.parse, help="A crash at one commit: NODE:COMMIT:FATE.")
 @click.option("--trace", is_flag=True, help="Show a history event by event.")
 @click.option("--failures", default=10, help="Stop after so many that failed.")
 @click.option("--minutes", type=float, help="Stop after so long, however many there are left.")
-@click.option("--jobs", default=1, help="How many processes share the work.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, help="How many processes share the work."
+)
 def main(
     names: tuple[str, ...],
     seeds: int,
@@ -208,26 +210,25 @@ def main(
     tasks = [_Task(name, each, crash, trace) for each in chosen for name in names]
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     began = time.monotonic()
-    done: list[_Done] = []
+    count = failed = 0
+    slowest: _Done | None = None
     with _workers(jobs) as run_all:
         for each in run_all(tasks):
-            done.append(each)
+            count += 1
+            failed += each.has_failed
+            if slowest is None or each.seconds > slowest.seconds:
+                slowest = each
             if each.lines:
                 click.echo("\n".join(each.lines))
-            if sum(other.has_failed for other in done) >= failures or time.monotonic() > until:
+            if failed >= failures or time.monotonic() > until:
                 break
-    _summarise(done, len(tasks), time.monotonic() - began)
-    sys.exit(1 if any(each.has_failed for each in done) else 0)
-
-
-def _summarise(done: Sequence[_Done], wanted: int, seconds: float) -> None:
-    failed = sum(each.has_failed for each in done)
-    missing = f" of {wanted:,}" if len(done) < wanted else ""
-    rate = len(done) / seconds * 60
-    click.echo(f"{len(done)}{missing} histories, {failed} failed, {rate:,.0f} a minute")
-    slowest = max(done, key=lambda each: each.seconds)
-    name = slowest.task.name.partition(":")[2]
-    click.echo(f"the slowest took {slowest.seconds:.1f} s: seed {slowest.task.seed} of {name}")
+    missing = f" of {len(tasks):,}" if count < len(tasks) else ""
+    rate = count / (time.monotonic() - began) * 60
+    click.echo(f"{count}{missing} histories, {failed} failed, {rate:,.0f} a minute")
+    if slowest is not None:
+        name = slowest.task.name.partition(":")[2]
+        click.echo(f"the slowest took {slowest.seconds:.1f} s: seed {slowest.task.seed} of {name}")
+    sys.exit(1 if failed else 0)
 
 
 @contextmanager

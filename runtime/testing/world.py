@@ -267,7 +267,7 @@ class World:
         """
         self.checks.append(check)
 
-    def watch(self, watcher: "Watcher") -> None:
+    def watch(self, watcher: Watcher) -> None:
         """Call ``watcher`` with each batch of each node; it raises AssertionError.
 
         It is called when the batch is durable, before the node knows, so it sees what no check at

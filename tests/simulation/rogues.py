@@ -54,9 +54,7 @@ def sell_without_lock(
 @responder(sell_without_lock, progress=buy.labels)
 def buy_in_good_faith(session: Session) -> SecureHash:
     """Buy as from an honest seller."""
-    bought = buy.function(session)
-    assert isinstance(bought, SecureHash)
-    return bought
+    return _bought(session)
 
 
 @flow(name="rogue.forge")
@@ -78,6 +76,10 @@ def sell_with_forged_signature(
 @responder(sell_with_forged_signature, progress=buy.labels)
 def buy_from_forger(session: Session) -> SecureHash:
     """Buy as from an honest seller."""
+    return _bought(session)
+
+
+def _bought(session: Session) -> SecureHash:
     bought = buy.function(session)
     assert isinstance(bought, SecureHash)
     return bought

@@ -27,7 +27,6 @@ from runtime.core.envelopes import (
     Refuse,
     decode,
     encode,
-    number_of,
 )
 from runtime.errors import BadMessage
 from runtime.ids import ErrorId, SessionId
@@ -76,7 +75,7 @@ def test_each_message_has_a_number_in_its_direction(name: str, number: int) -> N
     envelope = ENVELOPES[name]
 
     assert not isinstance(envelope, Answer)
-    assert number_of(envelope) == number
+    assert envelope.number == number
 
 
 @given(st.binary(max_size=80))

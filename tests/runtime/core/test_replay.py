@@ -18,7 +18,6 @@ from runtime.core.envelopes import (
     Open,
     Refuse,
     encode,
-    number_of,
 )
 from runtime.core.events import (
     Accepted,
@@ -78,7 +77,7 @@ class Side:
     def read(self) -> None:
         if self.machine.unread:
             content, encoded = self.machine.read()
-            number = number_of(content)
+            number = content.number
             del self.inbox[number]
             self.journal.append(Received(0, "", self.machine.number, number, encoded))
 
@@ -122,7 +121,7 @@ class Side:
             elif self.machine.is_closed:
                 self.has_dropped = True
             else:
-                self.inbox[number_of(taken)] = encoded
+                self.inbox[taken.number] = encoded
 
     def restarted(self) -> SessionMachine | None:
         """Return the session as a restart would bring it back."""
@@ -134,7 +133,7 @@ class Side:
 
 
 def _content(side: Side, number: int) -> Content:
-    return next(content for content, _ in side.machine.unread if number_of(content) == number)
+    return next(content for content, _ in side.machine.unread if content.number == number)
 
 
 Action = Callable[[Side], None]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+from runtime import Party, Session, flow, initiate, responder
 from runtime.codec import Packed, unpack_any
 from runtime.core.envelopes import (
     Accept,
@@ -37,6 +38,18 @@ def pair(network: SimulatedNetwork, *apps: App) -> tuple[SimulatedNode, Simulate
 def same(value: T) -> T:
     """Check nothing: for values that a test trusts."""
     return value
+
+
+@flow
+def ask(peer: Party) -> str:
+    """Make one exchange."""
+    return initiate(peer).exchange("how?", str).unwrap(same)
+
+
+@responder(ask)
+def answer(session: Session) -> None:
+    session.receive(str)
+    session.send("well")
 
 
 class Wire:

@@ -30,7 +30,16 @@ from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import TOMBSTONE_MS
 from runtime.testing.memory_transport import Link
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.engine.scenes import Wire, assert_nothing_is_left, pair, rows, same, turn
+from tests.runtime.engine.scenes import (
+    Wire,
+    answer,
+    ask,
+    assert_nothing_is_left,
+    pair,
+    rows,
+    same,
+    turn,
+)
 
 DAY_SECONDS = 24 * 60 * 60
 MALLORY = PeerName("O=Mallory,L=Nowhere,C=XX")
@@ -46,17 +55,6 @@ def greet(peer: Party) -> None:
 def ponder(session: Session) -> None:
     session.receive(str)
     sleep(3 * DAY_SECONDS)
-
-
-@flow
-def ask(peer: Party) -> str:
-    return initiate(peer).exchange("how?", str).unwrap(same)
-
-
-@responder(ask)
-def answer(session: Session) -> None:
-    session.receive(str)
-    session.send("well")
 
 
 @flow

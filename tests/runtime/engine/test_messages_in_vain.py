@@ -32,6 +32,8 @@ from runtime.testing.memory_store import MemoryStore
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import (
     Wire,
+    answer,
+    ask,
     assert_nothing_is_left,
     only_flow,
     outcome,
@@ -39,17 +41,6 @@ from tests.runtime.engine.scenes import (
     rows,
     same,
 )
-
-
-@flow
-def ask(peer: Party) -> str:
-    return initiate(peer).exchange("how?", str).unwrap(same)
-
-
-@responder(ask)
-def answer(session: Session) -> None:
-    session.receive(str)
-    session.send("well")
 
 
 @flow
@@ -387,6 +378,22 @@ def test_a_responder_to_an_open_message_that_came_a_day_too_late_ends(
     assert_nothing_is_left(network)
 
 
+def come_back_unreadable(
+    network: SimulatedNetwork, broken: SimulatedNode, other: SimulatedNode
+) -> tuple[bytes, bytes]:
+    """Restart a node with a damaged start of its only flow, beside another that was down.
+
+    Returns the damaged row's key and what it was.
+    """
+    ((key, value), *_) = list(broken.store.scan(JOURNAL, b"", None))
+    broken.running.commits.put(JOURNAL, key, b"\x92\xcc\xc8\x00")
+    network.run_for(1)
+    broken.restart()
+    other.start()
+    network.run_for(60)
+    return key, value
+
+
 def test_a_session_of_a_flow_whose_journal_cannot_be_read_is_not_denied(
     network: SimulatedNetwork,
 ) -> None:
@@ -395,13 +402,8 @@ def test_a_session_of_a_flow_whose_journal_cannot_be_read_is_not_denied(
     bob.crash()
     handle = alice.start_flow(ask, bob.party)
     network.run_for(1)
-    ((key, value), *_) = list(alice.store.scan(JOURNAL, b"", None))
-    alice.running.commits.put(JOURNAL, key, b"\x92\xcc\xc8\x00")
-    network.run_for(1)
-    alice.restart()
-    bob.start()
-    network.run_for(60)
-    assert only_flow(alice).is_partly_read
+    key, value = come_back_unreadable(network, alice, bob)
+    assert alice.running.manager.partly_read == {handle.id}
     assert alice.running.manager.delivery.dropped["of no session"] > 1
     alice.running.commits.put(JOURNAL, key, value)
 
@@ -420,12 +422,7 @@ def test_sessions_are_denied_once_a_flow_that_could_not_be_read_is_killed(
     bob.crash()
     handle = alice.begin_flow(enter, bob.party)
     network.run_for(1)
-    ((key, _), *_) = list(alice.store.scan(JOURNAL, b"", None))
-    alice.running.commits.put(JOURNAL, key, b"\x92\xcc\xc8\x00")
-    network.run_for(1)
-    alice.restart()
-    bob.start()
-    network.run_for(60)
+    come_back_unreadable(network, alice, bob)
     assert len(bob.running.outbox) == 1
 
     alice.running.manager.kill(handle.id)
