@@ -142,6 +142,18 @@ def test_a_merge_empties_the_log_and_keeps_the_rows(path: Path) -> None:
         assert len(all_rows(store, JOURNAL)) == 5_000
 
 
+def test_rows_that_have_vanished_again_are_no_reason_to_merge(path: Path) -> None:
+    # Breaks when all that was ever written counts: flows that end soon would fill the trees.
+    with LmdbStore(path, owner="A", merge_rows=1_000) as store:
+        for number in range(0, 5_000, 500):
+            written = numbered(number, number + 500)
+            commit(store, rows(JOURNAL, written))
+            commit(store, rows(JOURNAL, dict.fromkeys(written)))
+        finish_merging(store)
+
+        assert store.statistics.merges == 0
+
+
 def test_a_merge_gives_way_to_commits(path: Path) -> None:
     with LmdbStore(path, owner="A", merge_rows=20_000) as store:
         commit(store, rows(JOURNAL, numbered(0, 20_000)))

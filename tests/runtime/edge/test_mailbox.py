@@ -1,6 +1,8 @@
 """Waking another native thread: nothing is lost, nobody blocks who must not."""
 
+import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +20,6 @@ def mailbox() -> Iterator[Mailbox[int]]:
 
 
 def test_a_reader_gets_everything_in_order_whenever_it_comes(mailbox: Mailbox[int]) -> None:
-    # Breaks when the reader may fall asleep between its last look and saying that it does.
     taken: list[int] = []
     count = 20_000
 
@@ -62,3 +63,39 @@ def test_what_was_put_before_the_reader_came_needs_no_bell(mailbox: Mailbox[int]
 
     assert bool(mailbox)
     assert [mailbox.get(), mailbox.get()] == [1, 2]
+
+
+def test_an_item_that_comes_while_the_reader_lies_down_is_not_slept_over(
+    mailbox: Mailbox[int],
+) -> None:
+    # Breaks when the reader does not look once more after it has said that it sleeps.
+    class Hasty(deque[int]):
+        """Empty when it is looked at first, and a moment later no more."""
+
+        was_seen = False
+
+        def __len__(self) -> int:
+            length = super().__len__()
+            if not self.was_seen:
+                self.was_seen = True
+                mailbox.put(1)
+            return length
+
+    mailbox._items = Hasty()
+    taken: list[int] = []
+    reader = threading.Thread(target=lambda: taken.append(mailbox.get()), daemon=True)
+
+    reader.start()
+    reader.join(SECONDS_MAX)
+
+    assert taken == [1]
+
+
+def test_a_reader_is_rung_for_only_once(mailbox: Mailbox[int]) -> None:
+    # Breaks when every item costs a system call.
+    mailbox._is_reader_asleep = True
+
+    for number in range(3):
+        mailbox.put(number)
+
+    assert os.read(mailbox._bell, 100) == b"!"

@@ -345,6 +345,24 @@ class Recorder:
         pass
 
 
+def test_rule_3_a_flow_that_ends_in_its_first_turn_writes_no_journal() -> None:
+    # Breaks when rows that were never on the disk are deleted there.
+    @flow
+    def nothing() -> None:
+        """End at once."""
+
+    disk = HeldDisk()
+    network = SimulatedNetwork(disk=disk)
+    alice = network.node("Alice", apps=[nothing])
+    alice.begin_flow(nothing)
+    alice.begin_flow(nothing, client_id="a result, so that something is written")
+
+    turn(network)
+
+    ((_, batch),) = disk.batches
+    assert batch.writes[JOURNAL] == {}
+
+
 def test_rule_4_progress_and_effects_are_one_transaction() -> None:
     recorder = Recorder()
     network = SimulatedNetwork(disk=recorder)
