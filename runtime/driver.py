@@ -120,6 +120,8 @@ class Driver(Protocol):
 class FlowGreenlet(greenlet.greenlet):
     """The greenlet that a flow lives in; everything it calls finds its driver here."""
 
+    __slots__ = ("driver",)
+
     def __init__(self, run: Callable[[], None], parent: greenlet.greenlet, driver: Driver) -> None:
         super().__init__(run, parent)
         self.driver = driver

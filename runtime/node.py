@@ -50,7 +50,7 @@ R = TypeVar("R")
 log = logging.getLogger("sennit.node")
 
 GC_THRESHOLDS: Final = (5_000, 10, 50)
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0003
 
 LOCAL_USER: Final = "local"
 """Who starts the flows of the embedding program; a client id is denied to all but its user."""

@@ -114,8 +114,8 @@ class ProgressTree:
         self._clear()
 
     def _clear(self) -> None:
-        self._labels = list(self._declared)
-        self._index = dict(zip(self._labels, range(len(self._labels)), strict=True))
+        self._labels = [*self._declared]
+        self._index = {label: number for number, label in enumerate(self._declared)}
         self._position = -1
         # By the step they hang below; -1 is before the first step.
         self._children: dict[int, list[ProgressTree]] = {}
@@ -263,14 +263,16 @@ class ProgressTree:
 
     # Running again from the journal
 
-    def begin_replay(self) -> None:
-        """Forget the progress but keep the watchers, and tell them nothing until `end_replay`."""
+    def begin_again(self, *, is_replay: bool) -> None:
+        """Forget the progress but keep the watchers; a replay tells nothing until `end_replay`."""
         if self._labels or self._children:
             self._drop_children(-1)
             self._clear()
         self.is_ended = False
         self.error = None
-        self._is_muted = True
+        self._is_muted = is_replay
+        if not is_replay and (self._watchers or self._parent is not None):
+            self._announce_structure()
 
     def end_replay(self) -> None:
         """Tell the watchers where the replay has arrived, and each change from now on."""

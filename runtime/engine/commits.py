@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
-from runtime.engine.waits import COMMIT
 from runtime.ids import PeerName, SessionId
 from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
 
@@ -216,19 +215,11 @@ class Commits:
             for (peer, _, _), envelope in gone.items():
                 outgoing.setdefault(peer, []).append(encode(envelope))
             self._release(released, outgoing, acks)
-        waiting, self.flying_waiters = self.flying_waiters, []
-        self._make_ready(waiting)
-        self.submit()
-
-    def _make_ready(self, waiting: "list[FlowRun]") -> None:
-        ready = self._ready
-        for run in waiting:
-            # Unless it was taken down meanwhile: then it waits for nothing, or has begun again.
-            if run.wait is COMMIT and not run.is_ready:
-                run.is_ready = True
-                ready.append(run)
-        if ready:
+        self._ready.extend(self.flying_waiters)
+        self.flying_waiters = []
+        if self._ready:
             self.schedule()
+        self.submit()
 
     def _release(
         self,

@@ -1,12 +1,18 @@
 """Flow ids: UUIDv7, so that they sort by the time of the start, in text and as bytes."""
 
+from typing import Final
 from uuid import UUID
 
 from runtime.ids import FlowId
 
+KEY_CHANCE_BYTES: Final = 10
+
 
 def new_key(now_ms: int, chance: bytes) -> bytes:
-    """Return the 16 bytes of a new id; ``chance`` are 10 random bytes. RFC 9562, version 7."""
+    """Return the 16 bytes of a new id. RFC 9562, version 7.
+
+    Of ``chance``, which are `KEY_CHANCE_BYTES` random bytes, six bits are not used.
+    """
     value = (now_ms & (1 << 48) - 1) << 80 | int.from_bytes(chance, "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62

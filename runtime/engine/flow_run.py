@@ -25,6 +25,7 @@ from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
 from runtime.engine.error_ids import words_of
+from runtime.engine.greenlets import Unwinding
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
 from runtime.engine.verdict import verdict
@@ -59,13 +60,6 @@ _WAITING: Final = Status.WAITING
 RUN_AHEAD_EVENTS_MAX: Final = 1_000
 
 
-class Unwinding:
-    """The driver of a greenlet that is being taken down: every operation raises again."""
-
-    def __getattr__(self, name: str) -> object:
-        raise FlowUnwound(f"the flow is being taken down; {name} writes nothing")
-
-
 class FlowRun:
     """See the module."""
 
@@ -73,6 +67,7 @@ class FlowRun:
     __slots__ = (
         "__weakref__",
         "ahead_until",
+        "awaited_batch",
         "batch_number",
         "commits",
         "deadlines",
@@ -140,6 +135,7 @@ class FlowRun:
             status=self.status_text,
         )
         self.batch_number = 0
+        self.awaited_batch = 0
         self.is_critical = False
         self.is_ready = False
         self.retries = 0
@@ -194,21 +190,22 @@ class FlowRun:
         if self.machine.started.origin is not None:
             self.views[0] = SessionView.of_responder(self.machine.started.origin)
             self.frame.sessions.append(0)
-        self.tree.begin_replay()
-        if not self.machine.is_replaying:
-            self.tree.end_replay()
-        self.greenlet = FlowGreenlet(self._main, self.hub, self)
+        self.tree.begin_again(is_replay=self.machine.is_replaying)
+        self.greenlet = self.manager.greenlets.greenlet_for(self)
         self.greenlet.switch()
 
-    def _main(self) -> None:
+    def main(self) -> None:
+        """Run the flow to its end, or until it is taken down; what its greenlet does."""
         value, outcome, error = None, b"", None
         try:
             value = self._call()
             self.check_alive()
-            conversing.settle(self, self.sessions_of_frame())
+            definition, sessions = self.definition, self.sessions_of_frame()
+            assert definition is not None
+            if sessions:
+                conversing.settle(self, sessions)
             self.machine.ended("the end of the flow")
-            assert self.definition is not None
-            outcome = self.definition.arguments.encode_result(value)
+            outcome = definition.arguments.encode_result(value)
         except KeyboardInterrupt:
             # It is meant for the process; the flow begins again from its journal.
             self.manager.hospital.interrupted(self)
@@ -252,22 +249,31 @@ class FlowRun:
         raise FlowSetAside(error)
 
     def resume(self) -> None:
-        """Run until the flow suspends again or ends; called from the loop, once made ready."""
-        self.is_ready = False
-        machine = self.machine
-        if machine.status is _WAITING:
-            wait = self.wait
-            if wait is not COMMIT and wait is not None and self.manager.is_replay_checked:
+        """Run until the flow suspends again or ends; called from the loop, for what is ready.
+
+        No effect if something else has happened to the flow since it was queued.
+        """
+        machine, wait = self.machine, self.wait
+        if wait is COMMIT:
+            if self.awaited_batch > self.commits.durable:
+                return
+        elif not self.is_ready:
+            return
+        else:
+            self.is_ready = False
+            if machine.status is not _WAITING:
+                if machine.status is _NEW:
+                    self.begin()
+                return
+            if wait is not None and self.manager.is_replay_checked:
                 if self.manager.hospital.reload(self):
                     self.begin()
                 return
-            machine.resumed()
-            self.wait = None
-            current = self.greenlet
-            assert current is not None
-            current.switch()
-        elif machine.status is _NEW:
-            self.begin()
+        machine.resumed()
+        self.wait = None
+        current = self.greenlet
+        assert current is not None
+        current.switch()
 
     def make_ready(self) -> None:
         """Queue for the next turn; no effect if queued, or if the flow does not wait."""
@@ -332,7 +338,7 @@ class FlowRun:
         self.timer = self.manager.loop.call_at(time_ms, due)
 
     def let_go(self) -> None:
-        """Drop what only a living flow needs; its greenlet is dead or about to die."""
+        """Drop what only a living flow needs; its greenlet is dead or goes on with another."""
         self._reset()
         self.machine.recorded.clear()
         self.machine.cursor = 0
@@ -362,6 +368,7 @@ class FlowRun:
             # At most one batch is under way, so what is not in the open one is in that.
             is_open = self.batch_number == commits.number
             (commits.waiters if is_open else commits.flying_waiters).append(self)
+            self.awaited_batch = self.batch_number
             self.wait = COMMIT
             self.machine.suspended()
             _switch(self.hub)
@@ -376,7 +383,8 @@ class FlowRun:
         commits.journal[self.key + index.to_bytes(4, "big")] = encode(event)
         machine.index_next = index + 1
         self.batch_number = commits.number
-        commits.wake()
+        if not (commits.is_eager and commits.is_scheduled):
+            commits.wake()
 
     def append_fact(self, event: Accepted) -> None:
         """Journal something that the flow did not ask for; it may come during a replay."""

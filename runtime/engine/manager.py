@@ -6,7 +6,7 @@ it was started with a client id; a flow that runs has no row but its journal.
 """
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,8 +19,9 @@ from runtime.driver import driver_or_none
 from runtime.engine import conversing
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
-from runtime.engine.flow_ids import flow_id_at, key_of, new_key
+from runtime.engine.flow_ids import KEY_CHANCE_BYTES, flow_id_at, key_of, new_key
 from runtime.engine.flow_run import FlowRun
+from runtime.engine.greenlets import Greenlets
 from runtime.engine.hospital import Hospital
 from runtime.engine.inbox import put_unread, remove_unread
 from runtime.engine.outbox import Outbox
@@ -54,6 +55,9 @@ EndCallback = Callable[[StoreTxn, FlowId], None]
 # Flows that ended lately, for lists and for callers that ask a moment too late; in memory only.
 ENDED_REMEMBERED_MAX: Final = 1_000
 
+_SEED_BYTES: Final = 16
+_CHANCE_BYTES: Final = KEY_CHANCE_BYTES + _SEED_BYTES
+
 
 class FlowManager:
     """See the module."""
@@ -83,8 +87,9 @@ class FlowManager:
         self.journal_events_max = journal_events_max
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock)
+        self.greenlets = Greenlets(loop.hub)
         self.runs: dict[FlowId, FlowRun] = {}
-        self.ended: dict[FlowId, FlowRun] = {}
+        self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.
         self.partly_read: set[FlowId] = set()
         self.is_stopping = False
@@ -116,18 +121,19 @@ class FlowManager:
             raise NodeStopped(f"this node is draining; {flow.name} was not started")
         if self.host.registry.flows.get(flow.name) is None:
             self.host.register(flow)
+        chance = self.entropy.random_bytes(_CHANCE_BYTES)
         started = Started(
             self.clock.now_ms(),
             "",
             flow.name,
             flow.version,
             flow.arguments.encode(arguments),
-            self.entropy.random_bytes(16),
+            chance[KEY_CHANCE_BYTES:],
             user,
             client_id,
             None,
         )
-        run = self._create(started, flow, None)
+        run = self._create(started, chance, flow, None)
         if client_id is not None:
             row = encode_row(Client(run.key, user))
             self.commits.put(CLIENT_IDS, client_key(client_id), row)
@@ -169,18 +175,19 @@ class FlowManager:
         origin = Origin(
             peer, opened.sid, opened.flow, opened.version, opened.app, opened.app_version
         )
+        chance = self.entropy.random_bytes(_CHANCE_BYTES)
         started = Started(
             self.clock.now_ms(),
             "",
             responder.name,
             responder.version,
             b"",
-            self.entropy.random_bytes(16),
+            chance[KEY_CHANCE_BYTES:],
             peer,
             None,
             origin,
         )
-        run = self._create(started, responder, opened)
+        run = self._create(started, chance, responder, opened)
         machine = run.sessions[0]
         if opened.kind:
             put_unread(self.commits, machine, 0, encoded)
@@ -189,10 +196,11 @@ class FlowManager:
     def _create(
         self,
         started: Started,
+        chance: bytes,
         definition: Flow[..., object] | Responder,
         opened: Open | None,
     ) -> FlowRun:
-        key = new_key(started.time, self.entropy.random_bytes(10))
+        key = new_key(started.time, chance[:KEY_CHANCE_BYTES])
         self.commits.journal[key + bytes(4)] = encode(started)
         run = FlowRun(self, flow_id_at(key), key, definition, FlowMachine([started]), {})
         run.batch_number = self.commits.number
@@ -326,16 +334,18 @@ class FlowManager:
     ) -> None:
         """Write a flow's end, with its effects on peers and on the node, into the open batch."""
         commits = self.commits
-        conversing.end_sessions(run, list(run.sessions), error, error_id)
-        for machine in run.sessions.values():
-            for content, _ in machine.unread:
-                remove_unread(commits, machine, content.number)
-            self.delivery.bury(machine)
+        if run.sessions:
+            conversing.end_sessions(run, list(run.sessions), error, error_id)
+            for machine in run.sessions.values():
+                for content, _ in machine.unread:
+                    remove_unread(commits, machine, content.number)
+                self.delivery.bury(machine)
         for callback in self.host.end_callbacks:
             self._call_at_end(callback, run.flow_id)
         self._delete_journal(run)
         if run.machine.status is Status.HELD or run.hold_reason:
             commits.delete(HELD, run.key)
+        run.ended_ms = self.clock.now_ms()
         started = run.machine.started
         if started.client_id is not None:
             row = Result(
@@ -344,7 +354,7 @@ class FlowManager:
                 started.user,
                 started.client_id,
                 started.time,
-                self.clock.now_ms(),
+                run.ended_ms,
                 error is not None,
                 outcome,
                 error_id,
@@ -354,20 +364,15 @@ class FlowManager:
         self.runs.pop(run.flow_id, None)
         self.partly_read.discard(run.flow_id)
         self._remember(run)
-        run.ended_ms = self.clock.now_ms()
-        run.wait = None
         commits.after(lambda: self._announce_end(run, end))
 
     def _delete_journal(self, run: FlowRun) -> None:
         journal, key = self.commits.journal, run.key
-        gone: dict[bytes, bytes | None] = dict.fromkeys(
-            [key + index.to_bytes(4, "big") for index in range(run.machine.index_next)]
-        )
-        # What was put in the open batch has never been anywhere else.
-        for row in gone.keys() & journal.keys():
-            del journal[row]
-            del gone[row]
-        journal.update(gone)
+        rows = [key + index.to_bytes(4, "big") for index in range(run.machine.index_next)]
+        # The last ones may be in the open batch: those have never been anywhere else.
+        while rows and rows[-1] in journal:
+            del journal[rows.pop()]
+        journal.update(dict.fromkeys(rows))
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
         run.handle.resolve(end)
@@ -387,7 +392,7 @@ class FlowManager:
         run.let_go()
         self.ended[run.flow_id] = run
         if len(self.ended) > ENDED_REMEMBERED_MAX:
-            del self.ended[next(iter(self.ended))]
+            self.ended.popitem(last=False)
 
     # --- verbs ----------------------------------------------------------------------------------
 

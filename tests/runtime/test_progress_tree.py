@@ -385,7 +385,7 @@ def test_a_replay_keeps_the_watchers_and_tells_them_only_where_it_arrived() -> N
     tree.watch(changes.append)
     changes.clear()
 
-    tree.begin_replay()
+    tree.begin_again(is_replay=True)
     tree.set("A")
     child = tree.child("sub", ("x",))
     child.set("x")
@@ -406,7 +406,7 @@ def test_a_failed_flow_that_is_retried_moves_again() -> None:
     tree = ProgressTree(("A",))
     tree.fail("once")
 
-    tree.begin_replay()
+    tree.begin_again(is_replay=True)
     tree.end_replay()
     tree.set("A")
 
@@ -417,7 +417,7 @@ def test_the_tree_of_an_unwound_sub_flow_is_not_heard_during_the_replay() -> Non
     tree = ProgressTree()
     tree.set("A")
     old_child = tree.child("sub", ("x",))
-    tree.begin_replay()
+    tree.begin_again(is_replay=True)
     tree.end_replay()
     changes: list[Change] = []
     tree.watch(changes.append)
