@@ -89,17 +89,17 @@ class FlowHandle(Generic[R_co]):
         else:
             callback()
 
-    def resolve(self, end: FlowEnd) -> None:
+    def resolve(self, end: FlowEnd, status: str) -> None:
         """Let the engine say how the flow ended, once that is durable."""
         self._end = end
-        text = self._status()
         # The flow's own method would keep the flow alive with us.
-        self._status = lambda: text
+        self._status = lambda: status
         if self._signal is not None:
             self._signal.set()
-        watchers, self._watchers = self._watchers, []
-        for callback in watchers:
-            callback()
+        if self._watchers:
+            watchers, self._watchers = self._watchers, []
+            for callback in watchers:
+                callback()
 
     def cut_off(self, error: Exception) -> None:
         """Let the engine say that it has stopped, so that nobody waits in vain."""

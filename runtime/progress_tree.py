@@ -114,8 +114,9 @@ class ProgressTree:
         self._clear()
 
     def _clear(self) -> None:
-        self._labels = [*self._declared]
-        self._index = {label: number for number, label in enumerate(self._declared)}
+        declared = self._declared
+        self._labels = list(declared) if declared else []
+        self._index = dict(zip(declared, range(len(declared)), strict=True)) if declared else {}
         self._position = -1
         # By the step they hang below; -1 is before the first step.
         self._children: dict[int, list[ProgressTree]] = {}

@@ -28,3 +28,8 @@ def flow_id_at(key: bytes) -> FlowId:
 def key_of(flow_id: str) -> bytes:
     """Return the bytes of an id in text form; raises ValueError if it is none."""
     return UUID(flow_id).bytes
+
+
+def journal_end(key: bytes) -> bytes:
+    """Return a key behind all that the journal of the flow can have."""
+    return key + b"\xff\xff\xff\xff\xff"

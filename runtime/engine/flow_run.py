@@ -119,7 +119,7 @@ class FlowRun:
         self.manager = manager
         self.commits = manager.commits
         self.host: Host = manager.host
-        self.hub = manager.loop.hub
+        self.hub = manager.hub
         self.now = manager.clock.now_ms
         self.flow_id = flow_id
         self.key = key
@@ -216,7 +216,8 @@ class FlowRun:
             # Taken down from outside; whatever the code made of that has no effect.
             return
         assert self.definition is not None
-        error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
+        if error is not None or self.set_aside is not None or self.machine.divergence is not None:
+            error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
         if error is None:
             self.manager.completed(self, outcome, value)
         else:
@@ -356,11 +357,6 @@ class FlowRun:
         self.sessions[number] = machine
         return machine
 
-    @property
-    def key_end(self) -> bytes:
-        """The key after the last that the flow's journal can have."""
-        return self.key + b"\xff\xff\xff\xff\xff"
-
     def await_commit(self) -> None:
         """Suspend until everything that the flow did so far is durable."""
         commits = self.commits
@@ -403,8 +399,8 @@ class FlowRun:
             self._may_run_ahead()
 
     def _may_run_ahead(self) -> None:
-        ahead = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
-        self.ahead_until = min(ahead, self.manager.journal_events_max)
+        ahead, end = self.machine.index_next + RUN_AHEAD_EVENTS_MAX, self.manager.journal_events_max
+        self.ahead_until = ahead if ahead < end else end
 
     def check_journal(self) -> None:
         """Set the flow aside if its journal is full; the rest of an operation is always let in."""

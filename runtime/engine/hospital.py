@@ -11,6 +11,7 @@ from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.triage import Fail, Hold, RetryAfter, triage
 from runtime.engine.error_ids import known_id, remember_id, words_of
+from runtime.engine.flow_ids import journal_end
 from runtime.engine.recovery import reread
 from runtime.engine.results import HELD, Held, encode_row
 from runtime.errors import (
@@ -183,7 +184,7 @@ class Hospital:
     def events(self, run: "FlowRun") -> list[AnyEvent]:
         """Read a flow's journal; raises `UndecodableEvent`."""
         scan = self.manager.commits.scan
-        return [decode(value) for _, value in scan(JOURNAL, run.key, run.key_end)]
+        return [decode(value) for _, value in scan(JOURNAL, run.key, journal_end(run.key))]
 
     def _retry_after(self, run: "FlowRun", error: BaseException, delay_ms: int) -> None:
         run.retries += 1

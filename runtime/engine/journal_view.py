@@ -17,6 +17,7 @@ from runtime.core.events import (
     describe,
 )
 from runtime.engine.commits import Commits
+from runtime.engine.flow_ids import journal_end
 from runtime.engine.flow_run import FlowRun
 from runtime.errors import UndecodableEvent
 from runtime.operations import JournalRow
@@ -28,7 +29,7 @@ def journal_rows(commits: Commits, run: FlowRun, start: int, limit: int) -> list
     """Return up to ``limit`` events of a flow from index ``start`` on."""
     rows: list[JournalRow] = []
     first = run.key + start.to_bytes(4, "big")
-    for key, record in commits.scan(JOURNAL, first, run.key_end):
+    for key, record in commits.scan(JOURNAL, first, journal_end(run.key)):
         if len(rows) >= limit:
             break
         rows.append(_row(run, int.from_bytes(key[16:], "big"), record))

@@ -87,7 +87,8 @@ class FlowManager:
         self.journal_events_max = journal_events_max
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock)
-        self.greenlets = Greenlets(loop.hub)
+        self.hub = loop.hub
+        self.greenlets = Greenlets(self.hub)
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.
@@ -279,17 +280,18 @@ class FlowManager:
         if row is None:
             raise UnknownFlow(f"no flow {flow_id} on this node; it may have ended, leaving nothing")
         result = result_decoder.decode(row)
+        text = "failed" if result.failed else "completed"
         handle: FlowHandle[object] = FlowHandle(
             flow_id=flow_id,
             name=result.flow,
             progress=ProgressTree((), name=result.flow),
             signal=self.loop.signal,
-            status=lambda: "failed" if result.failed else "completed",
+            status=lambda: text,
         )
         decode_result = None
         if not result.failed:
             decode_result = self.host.registry.flow(result.flow).arguments.decode_result
-        handle.resolve(Outcome(row=result, decode_result=decode_result))
+        handle.resolve(Outcome(row=result, decode_result=decode_result), text)
         return handle
 
     def is_running(self, user: str, client_id: str) -> bool | None:
@@ -375,8 +377,9 @@ class FlowManager:
         journal.update(dict.fromkeys(rows))
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
-        run.handle.resolve(end)
-        run.changed()
+        run.handle.resolve(end, "completed" if run.error is None else "failed")
+        if run.watchers:
+            run.changed()
 
     def _call_at_end(self, callback: EndCallback, flow_id: FlowId) -> None:
         txn = OpenTxn(self.commits, self.host)
