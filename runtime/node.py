@@ -49,7 +49,7 @@ R = TypeVar("R")
 
 log = logging.getLogger("sennit.node")
 
-GC_THRESHOLDS: Final = (5_000, 10, 50)
+GC_THRESHOLDS: Final = (50_000, 10, 20)
 SWITCH_SECONDS: Final = 0.0003
 
 LOCAL_USER: Final = "local"
