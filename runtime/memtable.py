@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Final
 
-from runtime.ports import KEY_BYTES_MAX, Batch
+from runtime.ports import KEY_BYTES_MAX, NUMBER_BYTES, Batch, Series, Space, keys_of
 
 Rows = Mapping[bytes, bytes | None]
 
@@ -95,6 +95,24 @@ class Table:
             self._apply_write_once(writes)
         else:
             self.rows.update(writes)
+        self._note(writes)
+
+    def delete_series(self, deleted: Iterable[Series]) -> int:
+        """Take the deletions of one batch; return how many rows that adds."""
+        rows = self.rows
+        # Put and deleted here, and never used elsewhere: nobody else has to hear of it.
+        elsewhere: dict[bytes, bytes | None] = {
+            key: None
+            for series in deleted
+            for key in keys_of(series)
+            if rows.pop(key, None) is None
+        }
+        rows.update(elsewhere)
+        self._note(elsewhere)
+        return len(elsewhere)
+
+    def _note(self, writes: Rows) -> None:
+        """Remember what the sorted index lacks."""
         if self._sorted is not None:
             self._unsorted.append(writes)
             self._unsorted_count += len(writes)
@@ -161,6 +179,13 @@ class Generation:
         self.rows_written += len(writes)
         table.apply(writes)
 
+    def delete_series(self, space_name: str, deleted: Iterable[Series]) -> None:
+        """Take the deletions of series by one batch in one space, which is write-once."""
+        table = self.tables.get(space_name)
+        if table is None:
+            table = self.tables[space_name] = Table(write_once=True)
+        self.rows_written += table.delete_series(deleted)
+
     def row_count(self) -> int:
         """Count the rows, deletions too."""
         return sum(len(table.rows) for table in self.tables.values())
@@ -175,12 +200,19 @@ def check_keys(batch: Batch) -> int:
         rows += len(writes)
         longest = max(map(len, writes))
         if longest > KEY_BYTES_MAX or b"" in writes:
-            length = longest if longest > KEY_BYTES_MAX else 0
-            raise ValueError(
-                f"a key of {length} bytes in space {space.name!r}; "
-                f"a key has 1 to {KEY_BYTES_MAX} bytes"
-            )
+            raise _impossible_key(longest if longest > KEY_BYTES_MAX else 0, space)
+    for space, deleted in batch.deleted_series.items():
+        for prefix, count in deleted:
+            rows += count
+            if len(prefix) > KEY_BYTES_MAX - NUMBER_BYTES:
+                raise _impossible_key(len(prefix) + NUMBER_BYTES, space)
     return rows
+
+
+def _impossible_key(length: int, space: Space) -> ValueError:
+    return ValueError(
+        f"a key of {length} bytes in space {space.name!r}; a key has 1 to {KEY_BYTES_MAX} bytes"
+    )
 
 
 def overlay(

@@ -17,7 +17,8 @@ class Space:
     """A named ordered map of byte keys to byte values inside a store.
 
     In a ``write_once`` space a key is put at most once, deleted at most once and never used again;
-    a store may use that to forget the key altogether when both happen soon after another.
+    a store may use that to forget the key altogether when both happen soon after another. There a
+    series, rows that are numbered below a prefix, can be deleted as one.
 
     Equal spaces are one object: every write looks one up, and identity is the fastest hash.
     """
@@ -42,12 +43,30 @@ class Space:
         return f"Space({self.name!r}, write_once={self.write_once})"
 
 
+Series = tuple[bytes, int]
+"""A prefix of keys, and how many keys there are: the prefix and a number each, from 0 on."""
+
+
+NUMBER_BYTES: Final = 4
+"""Of a number in a key of a series, big-endian."""
+
+
+def keys_of(series: Series) -> list[bytes]:
+    """Return the keys of all rows of a series."""
+    prefix, count = series
+    return [prefix + number.to_bytes(4, "big") for number in range(count)]
+
+
 @dataclass(slots=True)
 class Batch:
-    """Writes that become durable together or not at all. The last write to a key wins."""
+    """Writes that become durable together or not at all. The last write to a key wins.
+
+    What is in a deleted series is not written by the same batch.
+    """
 
     writes: dict[Space, dict[bytes, bytes | None]] = field(default_factory=dict)
     absent: list[tuple[Space, bytes]] = field(default_factory=list)
+    deleted_series: dict[Space, list[Series]] = field(default_factory=dict)
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Write ``value``; an earlier one is replaced."""
@@ -57,12 +76,17 @@ class Batch:
         """Remove ``key``; it is no error if it does not exist."""
         self.writes.setdefault(space, {})[key] = None
 
+    def delete_series(self, space: Space, prefix: bytes, count: int) -> None:
+        """Remove the first ``count`` rows of a series, of a write-once space, as one."""
+        assert space.write_once
+        self.deleted_series.setdefault(space, []).append((prefix, count))
+
     def require_absent(self, space: Space, key: bytes) -> None:
         """Refuse the whole batch if ``key`` exists in what was submitted before."""
         self.absent.append((space, key))
 
     def __bool__(self) -> bool:
-        return any(self.writes.values())
+        return any(self.writes.values()) or bool(self.deleted_series)
 
 
 KEY_BYTES_MAX: Final = 500

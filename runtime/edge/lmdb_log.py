@@ -12,6 +12,9 @@ databases ``log.0`` and ``log.1``
                  length u32 of the body | crc32 u32 of number (u64) and body | body
     body         msgpack array, for each space written to:
                  [name str, write_once bool, map of key bin to value bin, or nil for a deletion]
+                 and, from format 2 on, if series are deleted in it, a fourth element:
+                 array of [prefix bin, count int], for keys of the prefix and a number (u32) below
+                 the count
 databases ``rows.<space>``
     key, value   as they were put
 
@@ -29,10 +32,10 @@ import lmdb
 import msgspec
 
 from runtime.errors import StoreUnusable
-from runtime.ports import Space
+from runtime.ports import Batch, Series
 
 APPLICATION: Final = "sennit"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 META: Final = b"meta"
 HEADER: Final = b"header"
@@ -40,7 +43,17 @@ MERGED: Final = b"merged"
 LOGS: Final = (b"log.0", b"log.1")
 ROWS_PREFIX: Final = b"rows."
 
-Body = list[tuple[str, bool, dict[bytes, bytes | None]]]
+
+class SpaceWrites(msgspec.Struct, array_like=True):
+    """What one batch has written to one space."""
+
+    name: str
+    write_once: bool
+    rows: dict[bytes, bytes | None]
+    deleted_series: list[Series] = msgspec.field(default_factory=list)
+
+
+Body = list[SpaceWrites]
 
 _FRAME: Final = struct.Struct(">II")
 _NUMBER: Final = struct.Struct(">Q")
@@ -69,9 +82,18 @@ def decode_number(key: bytes, where: str) -> int:
     return number
 
 
-def encode_frame(number: int, writes: dict[Space, dict[bytes, bytes | None]]) -> bytes:
+def encode_frame(number: int, batch: Batch) -> bytes:
     """Return batch ``number`` as it stands in a record."""
-    body = _encode([(space.name, space.write_once, rows) for space, rows in writes.items() if rows])
+    deleted = batch.deleted_series
+    spaces: list[tuple[object, ...]] = [
+        (space.name, space.write_once, rows)
+        for space, rows in batch.writes.items()
+        if rows and space not in deleted
+    ]
+    for space, series in deleted.items():
+        rows = batch.writes.get(space, {})
+        spaces.append((space.name, space.write_once, rows, series))
+    body = _encode(spaces)
     return _FRAME.pack(len(body), _checksum(number, body)) + body
 
 

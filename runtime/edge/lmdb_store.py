@@ -30,6 +30,7 @@ from runtime.edge.lmdb_log import (
     check_header,
     decode_number,
     encode_frame,
+    encode_header,
     read_header,
     read_records,
     torn,
@@ -98,7 +99,7 @@ class LmdbStore:
             self._trees = Trees(path, map_bytes=map_bytes_first, sync=sync)
             try:
                 older, self._active, self._submitted = _recover(self._trees, owner)
-                self._trees.accept()
+                self._trees.accept(encode_header(owner))
             except BaseException:
                 self._trees.close()
                 raise
@@ -223,10 +224,12 @@ class LmdbStore:
         ) and self._has_to_merge(active):
             active = self._freeze(active)
         number = self._submitted
-        frame = encode_frame(number, batch.writes)
+        frame = encode_frame(number, batch)
         for space, writes in batch.writes.items():
             if writes:
                 active.apply(space.name, writes, write_once=space.write_once)
+        for space, series in batch.deleted_series.items():
+            active.delete_series(space.name, series)
         active.batch_last = number
         active.log_bytes += len(frame)
         self._submitted = number + 1
@@ -322,8 +325,10 @@ def _replay(
     first = -1
     for number, body in read_records(txn.cursor(db=trees.logs[log_number]), trees.where):
         first = number if first < 0 else first
-        for space_name, write_once, writes in body:
-            generation.apply(space_name, writes, write_once=write_once)
-            generation.log_bytes += sum(map(len, writes))
+        for space in body:
+            generation.apply(space.name, space.rows, write_once=space.write_once)
+            if space.deleted_series:
+                generation.delete_series(space.name, space.deleted_series)
+            generation.log_bytes += sum(map(len, space.rows))
         generation.batch_last = number
     return first, generation

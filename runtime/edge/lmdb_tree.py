@@ -22,7 +22,7 @@ import lmdb
 from gevent.monkey import get_original
 
 from runtime.edge.lmdb_file import open_environment, stretch, unusable_on_os_error
-from runtime.edge.lmdb_log import LOGS, META, ROWS_PREFIX, foreign, torn
+from runtime.edge.lmdb_log import HEADER, LOGS, META, ROWS_PREFIX, foreign, torn
 from runtime.errors import StoreError, StoreUnusable
 from runtime.limits import MIB
 
@@ -124,10 +124,17 @@ class Trees:
             name = ROWS_PREFIX + space_name.encode()
             self.databases[space_name] = self.environment.open_db(name)
 
-    def accept(self) -> None:
-        """Make the file as long as the map, now that we know it is ours; before the first write."""
+    def accept(self, header: bytes) -> None:
+        """Prepare the file, now that we know it is ours, for the first write.
+
+        It becomes as long as the map, and gets our header: from now on it may hold what an older
+        version can't read.
+        """
         with unusable_on_os_error(self._directory):
             stretch(self._directory, self.map_bytes)
+            with self.environment.begin(write=True, db=self.meta) as txn:
+                if txn.get(HEADER) != header:
+                    txn.put(HEADER, header)
 
     def grow(self) -> None:
         """Double the map. No transaction of the calling thread may be open."""

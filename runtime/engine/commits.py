@@ -7,13 +7,14 @@ their own events, envelopes for peers, acknowledgements, results.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
 from runtime.ids import PeerName, SessionId
-from runtime.ports import Batch, Clock, Loop, Space, Store, Timer
+from runtime.ports import Batch, Clock, Loop, Space, Store, Timer, keys_of
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -22,6 +23,8 @@ log = logging.getLogger("sennit.engine")
 
 # Rows that only need to go some time (acknowledged messages) wait this long for company.
 LAZY_MS: Final = 250
+
+_NOTHING: Final[Mapping[bytes, bytes | None]] = {}
 
 # What is under way: the batch's number, and what is released when it has landed.
 _Flight = tuple[
@@ -152,16 +155,17 @@ class Commits:
 
     def get(self, space: Space, key: bytes) -> bytes | None:
         """Return a value as of everything written so far."""
-        rows = self.batch.writes.get(space)
-        if rows is not None and key in rows:
+        rows = self._written(space)
+        if key in rows:
             return rows[key]
         return self.store.get(space, key)
 
     def scan(self, space: Space, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs as of everything written so far; undisturbed by later writes."""
-        rows = self.batch.writes.get(space, {})
         written = {
-            key: value for key, value in rows.items() if key >= start and (end is None or key < end)
+            key: value
+            for key, value in self._written(space).items()
+            if key >= start and (end is None or key < end)
         }
         return overlaid(self.store.scan(space, start, end), written)
 
@@ -169,7 +173,7 @@ class Commits:
         """Return the last ``count`` pairs before a key as of everything written, last first."""
         written = {
             key: value
-            for key, value in self.batch.writes.get(space, {}).items()
+            for key, value in self._written(space).items()
             if before is None or key < before
         }
         # Each of these may hide a row of the store.
@@ -179,6 +183,13 @@ class Commits:
         rows |= written
         found = [(key, value) for key, value in rows.items() if value is not None]
         return sorted(found, reverse=True)[:count]
+
+    def _written(self, space: Space) -> Mapping[bytes, bytes | None]:
+        rows = self.batch.writes.get(space, _NOTHING)
+        series = self.batch.deleted_series.get(space)
+        if not series:
+            return rows
+        return {**rows, **dict.fromkeys(chain.from_iterable(map(keys_of, series)))}
 
     # --- the pipeline -----------------------------------------------------------------------
 

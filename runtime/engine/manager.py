@@ -12,7 +12,7 @@ from typing import Final
 
 from runtime.atomic import AtomicFunction, StoreTxn
 from runtime.core.envelopes import Open
-from runtime.core.events import Origin, Started, encode
+from runtime.core.events import JOURNAL, Origin, Started, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
 from runtime.driver import driver_or_none
@@ -369,12 +369,12 @@ class FlowManager:
         commits.after(lambda: self._announce_end(run, end))
 
     def _delete_journal(self, run: FlowRun) -> None:
-        journal, key = self.commits.journal, run.key
-        rows = [key + index.to_bytes(4, "big") for index in range(run.machine.index_next)]
+        commits, key, count = self.commits, run.key, run.machine.index_next
         # The last ones may be in the open batch: those have never been anywhere else.
-        while rows and rows[-1] in journal:
-            del journal[rows.pop()]
-        journal.update(dict.fromkeys(rows))
+        while count and commits.journal.pop(key + (count - 1).to_bytes(4, "big"), None):
+            count -= 1
+        if count:
+            commits.batch.delete_series(JOURNAL, key, count)
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
         run.handle.resolve(end, "completed" if run.error is None else "failed")

@@ -123,3 +123,5 @@ def _apply(rows: Generation, batch: Batch) -> None:
     for space, writes in batch.writes.items():
         # Nothing older lies below, so no deletion of a key that was put has to be remembered.
         rows.apply(space.name, writes, write_once=True)
+    for space, series in batch.deleted_series.items():
+        rows.delete_series(space.name, series)

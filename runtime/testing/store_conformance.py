@@ -12,63 +12,17 @@ Subclass `StoreConformance` in a test module and give it a fixture ``harness``::
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
 
 import pytest
 
 from runtime.errors import KeyPresentError
 from runtime.ports import KEY_BYTES_MAX, Batch, Space, Store
-
-FLOWS: Final = Space("flows")
-JOURNAL: Final = Space("journal", write_once=True)
-OTHER: Final = Space("other")
+from runtime.testing.store_suite import FLOWS, OTHER, StoreHarness, ignore, put, rows_of
+from runtime.testing.write_once_conformance import WriteOnceConformance
 
 
-class StoreHarness(Protocol):
-    """What the suite needs to know about a kind of store."""
-
-    def open(self) -> Store:
-        """Return the store with all that is durable; the one opened before is closed."""
-
-    def wait(self, start: Callable[[Callable[[], None]], None]) -> None:
-        """Call ``start`` with a function, run the loop, and return once that was called."""
-
-    def rest(self, store: Store) -> None:
-        """Run the loop until the store has no work of its own left, such as merging."""
-
-
-def put(space: Space, rows: dict[bytes, bytes | None]) -> Batch:
-    """Return a batch of these writes to one space."""
-    return Batch({space: rows})
-
-
-def rows_of(store: Store, space: Space) -> list[tuple[bytes, bytes]]:
-    """Return all rows of a space."""
-    return list(store.scan(space, b"", None))
-
-
-class StoreConformance:
+class StoreConformance(WriteOnceConformance):
     """Inherit from it and define the fixture ``harness``."""
-
-    @pytest.fixture
-    def store(self, harness: StoreHarness) -> Iterator[Store]:
-        """Open a store for one test."""
-        store = harness.open()
-        yield store
-        store.close()
-
-    def submit(self, harness: StoreHarness, store: Store, batch: Batch) -> None:
-        """Submit ``batch`` and wait until it is durable."""
-        harness.wait(lambda done: store.submit(batch, done))
-
-    def settle(self, harness: StoreHarness, store: Store) -> None:
-        """Wait until everything submitted is durable."""
-        self.submit(harness, store, Batch())
-
-    def reopen(self, harness: StoreHarness, store: Store) -> Store:
-        """Close the store and open it again."""
-        store.close()
-        return harness.open()
 
     # Reading what was written
 
@@ -79,7 +33,7 @@ class StoreConformance:
     def test_a_write_is_seen_at_once_and_after_it_is_durable(
         self, harness: StoreHarness, store: Store
     ) -> None:
-        store.submit(put(FLOWS, {b"a": b"1"}), _ignore)
+        store.submit(put(FLOWS, {b"a": b"1"}), ignore)
         at_once = store.get(FLOWS, b"a")
         self.settle(harness, store)
 
@@ -90,21 +44,21 @@ class StoreConformance:
         batch = Batch()
         batch.put(FLOWS, b"a", b"1")
         batch.put(FLOWS, b"a", b"2")
-        store.submit(batch, _ignore)
-        store.submit(put(FLOWS, {b"a": b"3"}), _ignore)
+        store.submit(batch, ignore)
+        store.submit(put(FLOWS, {b"a": b"3"}), ignore)
         self.settle(harness, store)
 
         assert rows_of(store, FLOWS) == [(b"a", b"3")]
 
     def test_spaces_are_apart(self, store: Store) -> None:
-        store.submit(put(FLOWS, {b"a": b"1"}), _ignore)
-        store.submit(put(OTHER, {b"a": b"2", b"b": b"3"}), _ignore)
+        store.submit(put(FLOWS, {b"a": b"1"}), ignore)
+        store.submit(put(OTHER, {b"a": b"2", b"b": b"3"}), ignore)
 
         assert rows_of(store, FLOWS) == [(b"a", b"1")]
         assert rows_of(store, OTHER) == [(b"a", b"2"), (b"b", b"3")]
 
     def test_an_equal_space_is_the_same_space(self, store: Store) -> None:
-        store.submit(put(FLOWS, {b"a": b"1"}), _ignore)
+        store.submit(put(FLOWS, {b"a": b"1"}), ignore)
 
         assert store.get(Space("flows"), b"a") == b"1"
 
@@ -121,7 +75,7 @@ class StoreConformance:
     ) -> None:
         seen = []
         for value in (b"1", None, b"2", None):
-            store.submit(put(FLOWS, {b"a": value}), _ignore)
+            store.submit(put(FLOWS, {b"a": value}), ignore)
             seen.append((store.get(FLOWS, b"a"), rows_of(store, FLOWS)))
             self.settle(harness, store)
             seen.append((store.get(FLOWS, b"a"), rows_of(store, FLOWS)))
@@ -135,21 +89,6 @@ class StoreConformance:
         self.submit(harness, store, put(FLOWS, {b"a": None}))
 
         assert rows_of(store, FLOWS) == []
-
-    def test_a_write_once_row_can_be_deleted(self, harness: StoreHarness, store: Store) -> None:
-        store.submit(put(JOURNAL, {b"a": b"1", b"b": b"2", b"c": b"3"}), _ignore)
-        store.submit(put(JOURNAL, {b"a": None}), _ignore)
-        self.settle(harness, store)
-        store.submit(put(FLOWS, {b"x": b"1"}), _ignore)
-        store.submit(put(JOURNAL, {b"b": None, b"d": b"4"}), _ignore)
-        self.settle(harness, store)
-        before = rows_of(store, JOURNAL)
-        store = self.reopen(harness, store)
-
-        assert before == rows_of(store, JOURNAL) == [(b"c", b"3"), (b"d", b"4")]
-        assert store.get(JOURNAL, b"a") is None
-        assert store.get(JOURNAL, b"b") is None
-        store.close()
 
     def test_a_large_value_comes_back(self, harness: StoreHarness, store: Store) -> None:
         value = random.Random(1).randbytes(3_000_000)
@@ -165,7 +104,7 @@ class StoreConformance:
         keys = [b"\0", b"\0\0", b"a", b"a\0", b"aa", b"a\xff", b"b", b"\xff", b"\xff\xff"]
         shuffled = random.Random(2).sample(keys, len(keys))
         for key in shuffled:
-            store.submit(put(FLOWS, {key: key}), _ignore)
+            store.submit(put(FLOWS, {key: key}), ignore)
         at_once = [key for key, _ in rows_of(store, FLOWS)]
         self.settle(harness, store)
 
@@ -187,7 +126,7 @@ class StoreConformance:
         batch.put(OTHER, b"k" * length, b"2")
 
         with pytest.raises(ValueError, match="key"):
-            store.submit(batch, _ignore)
+            store.submit(batch, ignore)
 
         assert store.get(FLOWS, b"a") is None
 
@@ -218,7 +157,7 @@ class StoreConformance:
         expected: bytes,
     ) -> None:
         for key in (b"c", b"ab", b"b", b"abc", b"a"):
-            store.submit(put(FLOWS, {key: b"v" + key}), _ignore)
+            store.submit(put(FLOWS, {key: b"v" + key}), ignore)
         at_once = list(store.scan(FLOWS, start, end))
         self.settle(harness, store)
         later = list(store.scan(FLOWS, start, end))
@@ -239,7 +178,7 @@ class StoreConformance:
                 b"%04d" % number: b"new",
                 b"%04d" % (number + 1): None,
             }
-            store.submit(put(FLOWS, writes), _ignore)
+            store.submit(put(FLOWS, writes), ignore)
         self.settle(harness, store)
         harness.rest(store)
         seen += scan
@@ -270,7 +209,7 @@ class StoreConformance:
             for _ in range(chance.randrange(40)):
                 key = b"%03d" % chance.randrange(500)
                 writes[key] = None if chance.random() < 0.3 else b"%d" % number
-            store.submit(put(FLOWS, writes), _ignore)
+            store.submit(put(FLOWS, writes), ignore)
             for key, value in writes.items():
                 if value is None:
                     model.pop(key, None)
@@ -308,7 +247,7 @@ class StoreConformance:
     ) -> None:
         assert store.latest(FLOWS, before, count) == []
         for key in (b"c", b"ab", b"b", b"abc", b"a"):
-            store.submit(put(FLOWS, {key: b"v" + key}), _ignore)
+            store.submit(put(FLOWS, {key: b"v" + key}), ignore)
         at_once = store.latest(FLOWS, before, count)
         self.settle(harness, store)
         harness.rest(store)
@@ -327,7 +266,7 @@ class StoreConformance:
             for _ in range(chance.randrange(40)):
                 key = b"%03d" % chance.randrange(300)
                 writes[key] = None if chance.random() < 0.4 else b"%d" % number
-            store.submit(put(FLOWS, writes), _ignore)
+            store.submit(put(FLOWS, writes), ignore)
             model |= {key: value for key, value in writes.items() if value is not None}
             model = {key: value for key, value in model.items() if writes.get(key, b"") is not None}
             chance.choice([self.settle, lambda _, store: harness.rest(store), _nothing])(
@@ -349,10 +288,10 @@ class StoreConformance:
         for number in range(300):
             key = b"%03d" % chance.randrange(200)
             if chance.random() < 0.3:
-                store.submit(put(FLOWS, {key: None}), _ignore)
+                store.submit(put(FLOWS, {key: None}), ignore)
                 expected.pop(key, None)
             else:
-                store.submit(put(FLOWS, {key: b"%d" % number}), _ignore)
+                store.submit(put(FLOWS, {key: b"%d" % number}), ignore)
                 expected[key] = b"%d" % number
             if number % 50 == 0:
                 self.settle(harness, store)
@@ -376,7 +315,7 @@ class StoreConformance:
         assert store.get(OTHER, b"x") is None
 
     def test_a_demand_sees_batches_that_are_not_durable_yet(self, store: Store) -> None:
-        store.submit(put(FLOWS, {b"a": b"1"}), _ignore)
+        store.submit(put(FLOWS, {b"a": b"1"}), ignore)
         batch = put(FLOWS, {b"a": b"2"})
         batch.require_absent(FLOWS, b"a")
 
@@ -387,7 +326,7 @@ class StoreConformance:
 
     def test_a_demand_is_met_by_a_deleted_key(self, harness: StoreHarness, store: Store) -> None:
         self.submit(harness, store, put(FLOWS, {b"a": b"1"}))
-        store.submit(put(FLOWS, {b"a": None}), _ignore)
+        store.submit(put(FLOWS, {b"a": None}), ignore)
         batch = put(FLOWS, {b"a": b"2"})
         batch.require_absent(FLOWS, b"a")
         self.submit(harness, store, batch)
@@ -441,7 +380,7 @@ class StoreConformance:
         self, harness: StoreHarness, store: Store
     ) -> None:
         for number in range(100):
-            store.submit(put(FLOWS, {b"%03d" % number: b"v"}), _ignore)
+            store.submit(put(FLOWS, {b"%03d" % number: b"v"}), ignore)
         store = self.reopen(harness, store)
 
         assert len(rows_of(store, FLOWS)) == 100
@@ -450,39 +389,6 @@ class StoreConformance:
     def test_closing_twice_does_nothing(self, store: Store) -> None:
         store.close()
         store.close()
-
-    def test_any_history_gives_the_rows_of_a_dictionary(self, harness: StoreHarness) -> None:
-        chance = random.Random(4)
-        model: dict[bytes, bytes] = {}
-        used = 0
-        store = harness.open()
-        for _ in range(400):
-            rows: dict[bytes, bytes | None] = {}
-            for _ in range(chance.randrange(1, 6)):
-                if model and chance.random() < 0.45:
-                    rows[chance.choice(sorted(model))] = None
-                else:
-                    rows[b"%04x" % (used * 40_503 % 65_536)] = chance.randbytes(9)
-                    used += 1
-            store.submit(put(JOURNAL, rows), _ignore)
-            for key, value in rows.items():
-                if value is None:
-                    del model[key]
-                else:
-                    model[key] = value
-            if chance.random() < 0.05:
-                self.settle(harness, store)
-            if chance.random() < 0.02:
-                store = self.reopen(harness, store)
-            low, high = sorted(b"%04x" % chance.randrange(65_536) for _ in range(2))
-            expected = sorted(row for row in model.items() if low <= row[0] < high)
-            assert list(store.scan(JOURNAL, low, high)) == expected
-        assert rows_of(store, JOURNAL) == sorted(model.items())
-        store.close()
-
-
-def _ignore() -> None:
-    pass
 
 
 def _nothing(_harness: StoreHarness, _store: Store) -> None:

@@ -12,7 +12,8 @@ from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.system_clock import SystemClock
 from runtime.ports import Store
 from runtime.testing.memory_store import MemoryStore
-from runtime.testing.store_conformance import StoreConformance, StoreHarness
+from runtime.testing.store_conformance import StoreConformance
+from runtime.testing.store_suite import StoreHarness
 
 
 class GeventHarness:

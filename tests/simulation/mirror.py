@@ -89,7 +89,11 @@ class Mirror:
             if writes:
                 change.before[space] = self._apply(space, writes)
         for key, value in batch.writes.get(JOURNAL, {}).items():
-            self._journal(key, value, change)
+            if value is not None and not any(key[16:]):
+                self.flows.add(key[:16])
+        for flow, _ in batch.deleted_series.get(JOURNAL, ()):
+            self.flows.discard(flow)
+            change.ended.append(flow)
         self._follow_coins(change)
         for key in change.keys(TRANSACTIONS):
             self._transactions.pop(key, None)
@@ -143,16 +147,6 @@ class Mirror:
             else:
                 table[key] = value
         return before
-
-    def _journal(self, key: Key, value: bytes | None, change: Change) -> None:
-        flow, index = key[:16], key[16:]
-        if any(index):
-            return
-        if value is not None:
-            self.flows.add(flow)
-        else:
-            self.flows.discard(flow)
-            change.ended.append(flow)
 
     def _follow_coins(self, change: Change) -> None:
         for key in change.keys(COINS):

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.errors import KeyPresentError
-from runtime.ports import Batch, Space
+from runtime.ports import Batch, Series, Space, keys_of
 from tests.runtime.edge.store_helpers import FailingEnvironment, commit, finish_merging, ignore
 
 MANY = Space("many")
@@ -47,6 +47,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.many: dict[bytes, bytes] = {}
         self.once: dict[bytes, bytes] = {}
         self.once_used = 0
+        self.series: list[Series] = []
         self.submitted = 0
         self.called: list[int] = []
         self.open()
@@ -87,6 +88,33 @@ class StoreMachine(RuleBasedStateMachine):
             self.once_used += 1
             batch.put(ONCE, key, value)
             self.once[key] = value
+        self.submit(batch)
+
+    @rule(count=st.integers(1, 5), value=VALUES)
+    def grow_series(self, count: int, value: bytes) -> None:
+        """Add rows to the newest series; begin one if it was deleted."""
+        if not self.series or self.once_used % 3 == 0:
+            self.series.append((b"s%04d" % self.once_used, 0))
+        self.once_used += 1
+        prefix, length = self.series[-1]
+        self.series[-1] = prefix, length + count
+        rows: dict[bytes, bytes | None] = dict.fromkeys(keys_of(self.series[-1])[length:], value)
+        self.submit(Batch({ONCE: rows}))
+        self.once.update(dict.fromkeys(rows, value))
+
+    @rule(index=st.integers(0, 4), write=st.none() | KEYS)
+    def delete_series(self, index: int, write: bytes | None) -> None:
+        if index >= len(self.series):
+            return
+        prefix, length = self.series.pop(index)
+        batch = Batch()
+        if write is not None:
+            batch.put(MANY, write, b"beside")
+            self.many[write] = b"beside"
+        # A row of it may have been deleted by itself; to delete it again is no error.
+        batch.delete_series(ONCE, prefix, length)
+        for key in keys_of((prefix, length)):
+            self.once.pop(key, None)
         self.submit(batch)
 
     @rule(key=KEYS, value=VALUES)

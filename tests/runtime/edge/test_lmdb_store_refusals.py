@@ -15,6 +15,7 @@ import pytest
 from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_frame, encode_number
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.errors import StoreUnusable
+from runtime.ports import Batch
 from tests.runtime.edge.store_damage import (
     PAGE,
     copy_store,
@@ -86,12 +87,12 @@ def test_a_database_of_another_application_is_foreign(path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(path: Path) -> None:
-    header = msgspec.msgpack.encode({"application": "sennit", "format": 2, "owner": "A", "x": 1})
+    header = msgspec.msgpack.encode({"application": "sennit", "format": 3, "owner": "A", "x": 1})
     edit(path, lambda txn, env: txn.put(HEADER, header, db=env.open_db(META, txn)))
 
     message = refusal(path)
 
-    assert "format 2, newer than 1" in message
+    assert "format 3, newer than 2" in message
     assert "newer version" in message
 
 
@@ -200,7 +201,7 @@ def flip(value: bytes, position: int) -> bytes:
         (lambda key, value: (key, value[:5]), "ends inside its frame"),
         (lambda key, value: (key + b"x", value), "is not a batch number"),
         (lambda key, value: (encode_number(int.from_bytes(key) + 1), value), "is missing"),
-        (lambda key, value: (encode_number(10**6), encode_frame(10**6, {})), "is missing"),
+        (lambda key, value: (encode_number(10**6), encode_frame(10**6, Batch())), "is missing"),
         (lambda key, value: (encode_number(10**6), value), "missing"),
     ],
     ids=["body", "checksum", "cut", "frame", "key", "renumbered", "gap", "moved"],
@@ -219,7 +220,7 @@ def test_a_damaged_record_is_torn_and_named(
 
 def test_a_record_that_is_right_but_means_nothing_is_torn(path: Path) -> None:
     def undecodable(key: bytes, _value: bytes) -> tuple[bytes, bytes]:
-        frame = encode_frame(int.from_bytes(key), {FLOWS: {b"a": 1}})  # type: ignore[dict-item]
+        frame = encode_frame(int.from_bytes(key), Batch({FLOWS: {b"a": 1}}))  # type: ignore[dict-item]
         return key, frame
 
     change_last_record(path, undecodable)

@@ -338,6 +338,8 @@ class Recorder:
 
     def submitted(self, node: SimulatedNode, batch: Batch) -> None:
         rows = {space.name: list(rows) for space, rows in batch.writes.items()}
+        for space, deleted in batch.deleted_series.items():
+            rows.setdefault(space.name, []).extend(prefix for prefix, _ in deleted)
         self.batches.append((node, rows))
         node.loop.call_soon(node.store.make_durable)
 
