@@ -26,13 +26,13 @@ harmless, because a row is written and never changed by what was there before.
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import lmdb
 import msgspec
 
 from runtime.errors import StoreUnusable
-from runtime.ports import Batch, Series
+from runtime.ports import Batch
 
 APPLICATION: Final = "sennit"
 FORMAT: Final = 2
@@ -44,13 +44,16 @@ LOGS: Final = (b"log.0", b"log.1")
 ROWS_PREFIX: Final = b"rows."
 
 
+_Series = tuple[bytes, Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]]
+
+
 class SpaceWrites(msgspec.Struct, array_like=True):
     """What one batch has written to one space."""
 
     name: str
     write_once: bool
     rows: dict[bytes, bytes | None]
-    deleted_series: list[Series] = msgspec.field(default_factory=list)
+    deleted_series: list[_Series] = msgspec.field(default_factory=list)
 
 
 Body = list[SpaceWrites]
