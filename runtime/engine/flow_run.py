@@ -277,8 +277,8 @@ class FlowRun:
         current.switch()
 
     def make_ready(self) -> None:
-        """Queue for the next turn; no effect if queued, or if the flow does not wait."""
-        if not self.is_ready and self.machine.status is _WAITING:
+        """Queue for the next turn; no effect if queued, or if it does not wait, or for the disk."""
+        if self.machine.status is _WAITING and self.wait is not COMMIT:
             self.start_soon()
 
     def start_soon(self) -> None:

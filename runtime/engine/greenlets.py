@@ -1,7 +1,7 @@
 """Greenlets of flows that have ended, kept for flows that begin.
 
 A greenlet's first switch maps memory for its frames, and its end gives that back to the kernel:
-together a third of what starting and ending a flow costs. So the greenlet of a flow that ended
+together a quarter of what starting and ending a flow costs. So the greenlet of a flow that ended
 waits here, and goes on with the next flow. No flow can tell: what the code before hung on it is
 gone (context variables, attributes), and a greenlet that anybody else still knows is not used again
 (as the owner of a lock, the aim of a timer, a key of gevent's locals).

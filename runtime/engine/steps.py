@@ -68,12 +68,7 @@ def run_step(
     if current.driver is not scope:
         raise FlowUnwound(_TAKEN_DOWN)
     current.driver = run
-    try:
-        encoded = step.arguments.encode_result(value)
-    except UnserialisableMessage as error:
-        _raise_outcome(run, step.name, mark, error)
-    run.append(Stepped(run.now(), path, step.name, mark, encoded))
-    return value
+    return _succeeded(run, step, path, mark, value)
 
 
 def run_atomic(

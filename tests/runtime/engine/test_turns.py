@@ -1,8 +1,9 @@
 """The turn of the loop: a lone flow is served in the callback that brought it news."""
 
 from runtime import Party, Session, flow, initiate, responder, sleep, step
+from runtime.core.events import JOURNAL
 from runtime.testing.network import SimulatedNetwork
-from tests.runtime.engine.scenes import pair
+from tests.runtime.engine.scenes import HeldDisk, only_flow, pair, turn
 
 STEPS = 100
 
@@ -74,3 +75,53 @@ def test_timers_that_serve_many_messages_leave_an_idle_node_alone_in_the_end() -
 
     assert count == 0
     assert (alice.running.commits.commits, bob.running.commits.commits) == commits
+
+
+@flow
+def work_and_doze() -> int:
+    done = work(1)
+    sleep(1)
+    return done
+
+
+def test_a_flow_that_waits_for_the_disk_is_woken_by_nothing_else() -> None:
+    # Breaks when it is marked as ready meanwhile: nothing would ever queue it again.
+    disk = HeldDisk()
+    network = SimulatedNetwork(disk=disk, is_replay_checked=False)
+    alice = network.node("Alice", apps=[work_and_doze])
+    handle = alice.begin_flow(work_and_doze)
+    turn(network)
+    assert disk.waiting(alice) == 1
+
+    only_flow(alice).make_ready()
+    turn(network)
+    for _ in range(5):
+        alice.store.make_durable()
+        network.run_for(1)
+
+    assert handle.status == "completed"
+
+
+def flows_under_way(disk: HeldDisk) -> list[int]:
+    """Return how many flows each batch that is not durable yet has events of."""
+    return [len({key[:16] for key in batch.writes[JOURNAL]}) for _, batch in disk.batches]
+
+
+def test_a_turn_of_many_flows_submits_half_way_to_a_disk_that_is_idle() -> None:
+    # Breaks when a thousand flows all wait for one commit, and nothing runs meanwhile.
+    disk = HeldDisk()
+    network = SimulatedNetwork(disk=disk, is_replay_checked=False)
+    alice = network.node("Alice", apps=[work_and_doze])
+    for _ in range(1_000):
+        alice.begin_flow(work_and_doze)
+    turn(network)
+    assert flows_under_way(disk) == [1_000]
+
+    alice.store.make_durable()
+    turn(network)
+    half = flows_under_way(disk)
+    alice.store.make_durable()
+    turn(network)
+
+    assert half == [512]
+    assert flows_under_way(disk) == [488]
