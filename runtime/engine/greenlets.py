@@ -31,7 +31,7 @@ class Greenlets:
     def __init__(self, hub: greenlet) -> None:
         self._hub = hub
         self._idle: list[FlowGreenlet] = []
-        self._references_when_idle = self._count_references()
+        self._references_when_idle = self._count_when_idle()
 
     @property
     def idle(self) -> int:
@@ -43,11 +43,8 @@ class Greenlets:
         idle = self._idle
         while idle:
             kept = idle.pop()
-            if (
-                getrefcount(kept) == self._references_when_idle
-                and not getweakrefcount(kept)
-                and not kept.dead
-            ):
+            references = getrefcount(kept), getweakrefcount(kept)
+            if references == self._references_when_idle and not kept.dead:
                 kept.driver = run
                 return kept
         return FlowGreenlet(self._live, self._hub, run)
@@ -76,11 +73,14 @@ class Greenlets:
             del run, current
             _switch(hub)
 
-    def _count_references(self) -> int:
-        """Return how many references to an idle greenlet there are if nobody else knows it."""
+    def _count_when_idle(self) -> tuple[int, int]:
+        """Return how many references, and weak ones, an idle greenlet has that no code knows.
+
+        A debugger, or coverage, may have some of its own to every greenlet.
+        """
         FlowGreenlet(self._live, getcurrent(), _NOBODY).switch()
         kept = self._idle.pop()
-        return getrefcount(kept)
+        return getrefcount(kept), getweakrefcount(kept)
 
 
 class Unwinding:
