@@ -45,8 +45,8 @@ from runtime.ports import Batch, Space
 
 MAP_BYTES_FIRST: Final = 64 * MIB
 
-# What a start has to replay, and what a generation holds in memory.
-MERGE_ROWS: Final = 50_000
+# What a start has to replay, and what a generation holds in memory: 65 MiB if the rows are small.
+MERGE_ROWS: Final = 200_000
 MERGE_BYTES: Final = 32 * MIB
 
 _ABSENT: Final = object()
