@@ -271,9 +271,9 @@ class ProgressTree:
             self._clear()
         self.is_ended = False
         self.error = None
-        self._is_muted = is_replay
-        if not is_replay and (self._watchers or self._parent is not None):
-            self._announce_structure()
+        self._is_muted = True
+        if not is_replay:
+            self.end_replay()
 
     def end_replay(self) -> None:
         """Tell the watchers where the replay has arrived, and each change from now on."""

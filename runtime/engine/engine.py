@@ -24,8 +24,8 @@ log = logging.getLogger("sennit.engine")
 # How many flows run between two looks at the clock.
 _LOOK_EVERY: Final = 64
 
-# After so many looks a turn gives an idle disk something to do: 512 flows run about as long as a
-# commit takes, twice that with those that follow.
+# After so many looks a turn gives an idle disk something to do: 512 flows run for longer than their
+# commit takes, so it has landed when the next 512 have run.
 _SUBMIT_AT_LOOK: Final = 8
 
 

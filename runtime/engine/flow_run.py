@@ -200,12 +200,10 @@ class FlowRun:
         try:
             value = self._call()
             self.check_alive()
-            definition, sessions = self.definition, self.sessions_of_frame()
-            assert definition is not None
-            if sessions:
-                conversing.settle(self, sessions)
+            conversing.settle(self, self.sessions_of_frame())
             self.machine.ended("the end of the flow")
-            outcome = definition.arguments.encode_result(value)
+            assert self.definition is not None
+            outcome = self.definition.arguments.encode_result(value)
         except KeyboardInterrupt:
             # It is meant for the process; the flow begins again from its journal.
             self.manager.hospital.interrupted(self)
@@ -216,8 +214,7 @@ class FlowRun:
             # Taken down from outside; whatever the code made of that has no effect.
             return
         assert self.definition is not None
-        if error is not None or self.set_aside is not None or self.machine.divergence is not None:
-            error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
+        error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
         if error is None:
             self.manager.completed(self, outcome, value)
         else:
@@ -399,8 +396,8 @@ class FlowRun:
             self._may_run_ahead()
 
     def _may_run_ahead(self) -> None:
-        ahead, end = self.machine.index_next + RUN_AHEAD_EVENTS_MAX, self.manager.journal_events_max
-        self.ahead_until = ahead if ahead < end else end
+        ahead = self.machine.index_next + RUN_AHEAD_EVENTS_MAX
+        self.ahead_until = min(ahead, self.manager.journal_events_max)
 
     def check_journal(self) -> None:
         """Set the flow aside if its journal is full; the rest of an operation is always let in."""

@@ -93,8 +93,6 @@ class Unwinding:
 class _Nobody:
     """The driver of an idle greenlet, and a flow that does nothing."""
 
-    greenlet = None
-
     def main(self) -> None:
         pass
 

@@ -188,6 +188,25 @@ def test_one_that_was_thrown_out_is_not_used_again(network: SimulatedNetwork) ->
     assert len(lived_in) == 2
 
 
+def test_one_that_is_switched_to_while_idle_serves_one_flow_at_a_time(
+    network: SimulatedNetwork,
+) -> None:
+    # Breaks when a late switch of gevent's has it counted twice, and two flows begin in it.
+    alice = node(network)
+    alice.start_flow(be_known, "reference")
+    network.run()
+    late = kept.pop()
+    assert isinstance(late, greenlet)
+
+    late.switch()
+    del late
+    handles = [alice.start_flow(wait_a_second) for _ in range(3)]
+    network.run()
+
+    assert [handle.status for handle in handles] == ["completed"] * 3
+    assert len(set(lived_in[1:])) == 3
+
+
 def test_the_greenlet_of_a_flow_that_waits_for_a_retry_is_free(network: SimulatedNetwork) -> None:
     # Breaks when the flow, killed before its retry, takes down the next tenant of its greenlet.
     alice = node(network)
