@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runtime.edge.lmdb_log import ROWS_PREFIX, torn
+from runtime.edge.lmdb_format import ROWS_PREFIX, torn
 from runtime.errors import StoreUnusable
 
 LEAVES_MAX: Final = 65_536

@@ -1,15 +1,16 @@
 """Take hold of a store's directory: lock it, create its database, refuse one that is torn.
 
-The directory (mode 0700) holds three files (mode 0600)::
+The directory (mode 0700) holds these files (mode 0600)::
 
-    store.lock   held with flock(2) while a process uses the store; its text is that process's id
-    data.mdb     the LMDB database; `runtime.edge.lmdb_log` says what is in it
-    lock.mdb     LMDB's own
+    store.lock     held with flock(2) while a process uses the store; its text is that process's id
+    data.mdb       the LMDB database; `runtime.edge.lmdb_format` says what is in it
+    lock.mdb       LMDB's own
+    log.0, log.1   what is not in the database yet: `runtime.edge.log_file`
 
-A new database is made in the subdirectory ``new`` and renamed into place when it is complete, so
-that an empty or half-made ``data.mdb`` is always a damage. Its file is as long as its map, with
-holes, so that a file that lost its end is always shorter than the pages that it counts: LMDB would
-not notice, and the process would die of SIGBUS when it reads beyond the end.
+A new database is made in the subdirectory ``new`` and renamed into place when it and its log are
+complete, so that an empty or half-made ``data.mdb`` is always a damage. Its file is as long as its
+map, with holes, so that a file that lost its end is always shorter than the pages that it counts:
+LMDB would not notice, and the process would die of SIGBUS when it reads beyond the end.
 """
 
 import fcntl
@@ -23,10 +24,18 @@ from typing import Final
 import lmdb
 
 from runtime.edge.lmdb_check import check_data_file
-from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_header, encode_number
+from runtime.edge.lmdb_format import (
+    GENERATIONS,
+    HEADER,
+    MERGED,
+    META,
+    encode_header,
+    encode_number,
+    torn,
+)
+from runtime.edge.log_file import FILE_MODE, LOG_ID_BYTES, create_log_files, has_records
 from runtime.errors import StoreUnusable
 
-FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 DATABASES_MAX: Final = 128
 
@@ -65,6 +74,8 @@ def take_directory(directory: Path, owner: str, *, map_bytes: int) -> DirectoryL
     try:
         with unusable_on_os_error(directory):
             if not (directory / DATA_NAME).exists():
+                if has_records(directory):
+                    raise torn(str(directory), f"its log is there, but {DATA_NAME} is missing")
                 _create(directory, owner, map_bytes)
             check_data_file(directory / DATA_NAME)
     except BaseException:
@@ -101,20 +112,23 @@ def _create(directory: Path, owner: str, map_bytes: int) -> None:
         os.fspath(new), map_size=map_bytes, max_dbs=DATABASES_MAX, mode=FILE_MODE
     ) as environment:
         meta = environment.open_db(META)
-        for log in LOGS:
-            environment.open_db(log)
+        log_id = os.urandom(LOG_ID_BYTES)
         with environment.begin(write=True, db=meta) as txn:
-            txn.put(HEADER, encode_header(owner))
+            txn.put(HEADER, encode_header(owner, log_id))
             txn.put(MERGED, encode_number(0))
+            txn.put(GENERATIONS, encode_number(0))
         stretch(new, environment.info()["map_size"])
         environment.sync(True)
+    create_log_files(directory, log_id)
+    sync_directory(directory)
     (new / DATA_NAME).rename(directory / DATA_NAME)
     shutil.rmtree(new)
-    _sync_directory(directory)
-    _sync_directory(directory.parent)
+    sync_directory(directory)
+    sync_directory(directory.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have on disk which files ``directory`` has."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

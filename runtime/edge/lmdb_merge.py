@@ -1,9 +1,9 @@
 """Move the rows of a frozen generation into the trees, a few at a time.
 
 Each step is part of a transaction that may fail and be tried again: `write` does not move the
-merge, `advance` does, after the commit. The last step drops the generation's log in the very
-transaction that completes the trees. A crash in between repeats the whole merge, which does no
-harm.
+merge, `advance` does, after the commit. The last step declares the generation's log void in the
+very transaction that completes the trees. A crash in between repeats the whole merge, which does
+no harm.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Final
 
 import lmdb
 
-from runtime.edge.lmdb_log import MERGED, encode_number
+from runtime.edge.lmdb_format import GENERATIONS, MERGED, encode_number
 from runtime.edge.lmdb_tree import Trees
 from runtime.memtable import Generation
 
@@ -56,8 +56,9 @@ class Merge:
                 offset += len(piece)
                 written += len(piece)
         else:
-            txn.put(MERGED, encode_number(self._generation.batch_last + 1), db=self._trees.meta)
-            txn.drop(self._trees.logs[self._generation.number % 2], delete=False)
+            meta = self._trees.meta
+            txn.put(MERGED, encode_number(self._generation.batch_last + 1), db=meta)
+            txn.put(GENERATIONS, encode_number(self._generation.number + 1), db=meta)
         self._next = (space, offset)
         self._rows_written = written
 

@@ -1,11 +1,11 @@
-"""The store on disk: a log of batches and a tree for each space, in one LMDB environment.
+"""The store on disk: a log of batches, and in LMDB a tree for each space.
 
 `submit` applies a batch to the newest generation of rows in memory, where reads see it at once,
 and queues it for the writer (`runtime.edge.lmdb_writer`), which appends it to the log. When the
 generation has grown large it is frozen and the writer merges it into the trees; the next one takes
 over. Reads look into the newest generation, then into the frozen one, then into the tree. Opening
-replays the log. The layout on disk is specified in `runtime.edge.lmdb_log`, the reasons are in
-``docs/decisions/0001-store-layout.md``.
+replays the log. The layout on disk is specified in `runtime.edge.lmdb_format` and
+`runtime.edge.log_file`, the reasons are in ``docs/decisions/0001-store-layout.md``.
 
 All methods belong to the thread whose gevent hub was current when the store was opened. While
 something is on its way to the disk the store keeps the event loop alive, and otherwise not.
@@ -19,24 +19,15 @@ from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
 import greenlet
-import lmdb
 from gevent import get_hub
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
 from runtime.edge.lmdb_file import take_directory
-from runtime.edge.lmdb_log import (
-    MERGED,
-    check_header,
-    decode_number,
-    encode_frame,
-    encode_header,
-    read_header,
-    read_records,
-    torn,
-)
-from runtime.edge.lmdb_tree import Trees, unreadable
+from runtime.edge.lmdb_recovery import recover
+from runtime.edge.lmdb_tree import Trees
 from runtime.edge.lmdb_writer import Alarm, CrashPoint, QueuedBatch, Stop, StoreStatistics, Writer
+from runtime.edge.log_records import encode_batch
 from runtime.edge.mailbox import Mailbox
 from runtime.errors import KeyPresentError, StoreError
 from runtime.limits import MIB
@@ -98,14 +89,17 @@ class LmdbStore:
         try:
             self._trees = Trees(path, map_bytes=map_bytes_first, sync=sync)
             try:
-                older, self._active, self._submitted = _recover(self._trees, owner)
-                self._trees.accept(encode_header(owner))
+                recovered = recover(self._trees, owner, sync=sync)
+                self._trees.prepare()
             except BaseException:
                 self._trees.close()
                 raise
         except BaseException:
             self._lock.release()
             raise
+        self._log = recovered.log
+        self._active = recovered.active
+        self._submitted = recovered.submitted
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._is_closed = False
         self._closer: Waiter[None] | None = None
@@ -116,14 +110,15 @@ class LmdbStore:
         self._watcher.start(self._hear)
         self._writer = Writer(
             self._trees,
-            log_number=self._active.number % 2,
+            self._log,
             durable=self._submitted,
+            noted=recovered.noted,
             wake=self._watcher.send,
             crash_point=crash_point,
         )
         self._queue: Mailbox[QueuedBatch | Generation | Stop] = self._writer.queue
-        if older is not None:
-            self._writer.merge_later(older)
+        if recovered.older is not None:
+            self._writer.merge_later(recovered.older)
         self._writer.start()
 
     def __enter__(self) -> Self:
@@ -210,6 +205,7 @@ class LmdbStore:
             self._drop_watcher()
         else:
             self._hub.loop.run_callback_threadsafe(self._drop_watcher)
+        self._log.close()
         self._trees.close()
         self._lock.release()
 
@@ -224,7 +220,7 @@ class LmdbStore:
         ) and self._has_to_merge(active):
             active = self._freeze(active)
         number = self._submitted
-        frame = encode_frame(number, batch)
+        frame = encode_batch(batch)
         for space, writes in batch.writes.items():
             if writes:
                 active.apply(space.name, writes, write_once=space.write_once)
@@ -286,49 +282,3 @@ class LmdbStore:
     def _drop_watcher(self) -> None:
         self._watcher.stop()
         self._watcher.close()
-
-
-def _recover(trees: Trees, owner: str) -> tuple[Generation | None, Generation, int]:
-    """Check the header and replay the logs.
-
-    Returns:
-        The generation whose merge was cut off, the newest one, and the number of batches ever
-        submitted.
-    """
-    try:
-        with trees.environment.begin() as txn:
-            check_header(read_header(txn, trees.meta, trees.where), owner, trees.where)
-            merged = decode_number(txn.get(MERGED, b"", db=trees.meta), trees.where)
-            found = [_replay(txn, trees, number) for number in range(len(trees.logs))]
-    except lmdb.Error as error:
-        raise unreadable(trees.where, error) from error
-    generations = sorted((first, g.number, g) for first, g in found if first >= 0)
-    expected = merged
-    for first, _, generation in generations:
-        if first != expected:
-            raise torn(trees.where, f"batches {expected} to {first - 1} are missing in the log")
-        expected = generation.batch_last + 1
-    match [generation for _, _, generation in generations]:
-        case [older, newer]:
-            newer.number = older.number + 1
-            return older, newer, expected
-        case [newer]:
-            return None, newer, expected
-        case _:
-            return None, Generation(0), expected
-
-
-def _replay(
-    txn: "lmdb.Transaction[bytes]", trees: Trees, log_number: int
-) -> tuple[int, Generation]:
-    generation = Generation(log_number)
-    first = -1
-    for number, body in read_records(txn.cursor(db=trees.logs[log_number]), trees.where):
-        first = number if first < 0 else first
-        for space in body:
-            generation.apply(space.name, space.rows, write_once=space.write_once)
-            if space.deleted_series:
-                generation.delete_series(space.name, space.deleted_series)
-            generation.log_bytes += sum(map(len, space.rows))
-        generation.batch_last = number
-    return first, generation

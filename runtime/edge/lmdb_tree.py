@@ -22,7 +22,7 @@ import lmdb
 from gevent.monkey import get_original
 
 from runtime.edge.lmdb_file import open_environment, stretch, unusable_on_os_error
-from runtime.edge.lmdb_log import HEADER, LOGS, META, ROWS_PREFIX, foreign, torn
+from runtime.edge.lmdb_format import META, ROWS_PREFIX, foreign, torn
 from runtime.errors import StoreError, StoreUnusable
 from runtime.limits import MIB
 
@@ -39,7 +39,7 @@ class Trees:
 
     def __init__(self, directory: Path, *, map_bytes: int, sync: bool) -> None:
         self.where = str(directory)
-        self._directory = directory
+        self.directory = directory
         self._sync = sync
         # Reentrant: collecting garbage may unwind a flow in here, and that may read.
         self._gate = get_original("_thread", "RLock")()
@@ -124,23 +124,16 @@ class Trees:
             name = ROWS_PREFIX + space_name.encode()
             self.databases[space_name] = self.environment.open_db(name)
 
-    def accept(self, header: bytes) -> None:
-        """Prepare the file, now that we know it is ours, for the first write.
-
-        It becomes as long as the map, and gets our header: from now on it may hold what an older
-        version can't read.
-        """
-        with unusable_on_os_error(self._directory):
-            stretch(self._directory, self.map_bytes)
-            with self.environment.begin(write=True, db=self.meta) as txn:
-                if txn.get(HEADER) != header:
-                    txn.put(HEADER, header)
+    def prepare(self) -> None:
+        """Make the file as long as the map, now that we know it is ours."""
+        with unusable_on_os_error(self.directory):
+            stretch(self.directory, self.map_bytes)
 
     def grow(self) -> None:
         """Double the map. No transaction of the calling thread may be open."""
         with self._gate:
             map_bytes = self.map_bytes * 2
-            stretch(self._directory, map_bytes)
+            stretch(self.directory, map_bytes)
             self.environment.set_mapsize(map_bytes)
             self.map_bytes = map_bytes
 
@@ -153,7 +146,7 @@ class Trees:
     def free_mib(self) -> int:
         """Return how much room the file system has for us; 0 if it does not tell."""
         try:
-            usage = os.statvfs(self._directory)
+            usage = os.statvfs(self.directory)
         except OSError:
             return 0
         return usage.f_bavail * usage.f_frsize // MIB
@@ -172,7 +165,7 @@ class Trees:
     def _open(self) -> None:
         try:
             self.environment = open_environment(
-                self._directory, map_bytes=self.map_bytes, sync=self._sync
+                self.directory, map_bytes=self.map_bytes, sync=self._sync
             )
         except lmdb.Error as error:
             raise unreadable(self.where, error) from error
@@ -188,7 +181,6 @@ class Trees:
     def _open_databases(self) -> None:
         open_db = self.environment.open_db
         self.meta = open_db(META, create=False)
-        self.logs = tuple(open_db(name, create=False) for name in LOGS)
         with self.environment.begin() as txn:
             names = [key for key, _ in txn.cursor() if key.startswith(ROWS_PREFIX)]
         self.databases = {

@@ -1,17 +1,18 @@
 """The one thread that writes a store: it appends batches to the log and merges generations.
 
 It is a native thread, whatever gevent has patched. Everything that was queued while it was busy
-becomes one record and one synced commit. py-lmdb lets go of the interpreter lock at every call, and
-beside a busy hub each return costs up to the switch interval (5 ms); so a commit makes as few calls
-as it can, and a merge goes in small steps: with each record twice as many rows as the record
-brought, and more while nothing is queued. A merge is thus over before the next one is due.
+becomes one record and one sync. Every call to the system or to LMDB lets go of the interpreter
+lock, and beside a busy hub each return costs up to the switch interval (5 ms); so a commit makes as
+few calls as it can, and a merge goes in small steps: after each record twice as many rows as the
+record brought, and more while nothing is queued. A merge is thus over before the next one is due.
 
 What always holds:
 
-- `durable` only grows, and counts batches whose record is committed and synced.
-- A failed transaction left nothing behind; it is tried again, with back-off, for ever.
+- `durable` only grows, and counts batches whose record is written and synced.
+- What failed left nothing behind that counts; it is tried again, with back-off, for ever.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,9 +26,10 @@ from typing import Final, Literal, NamedTuple
 import lmdb
 from gevent.monkey import get_original
 
-from runtime.edge.lmdb_log import encode_number
+from runtime.edge.lmdb_format import WRITTEN, encode_number
 from runtime.edge.lmdb_merge import Merge
 from runtime.edge.lmdb_tree import Trees
+from runtime.edge.log_file import Log
 from runtime.edge.mailbox import Mailbox
 from runtime.errors import ConfigurationError
 from runtime.memtable import Generation
@@ -106,9 +108,10 @@ class Writer:
     def __init__(
         self,
         trees: Trees,
+        log: Log,
         *,
-        log_number: int,
         durable: int,
+        noted: int,
         wake: Callable[[], object],
         crash_point: CrashPoint | None,
     ) -> None:
@@ -120,10 +123,12 @@ class Writer:
         self.is_finished = False
         self.statistics = StoreStatistics()
         self._trees = trees
-        self._log_number = log_number
+        self._log = log
         self._wake = wake
         self._crash_point = crash_point
         self._merge: Merge | None = None
+        self._rows_owed = 0
+        self._noted = noted
         self._trouble: str | None = None
         self._running = get_original("_thread", "allocate_lock")()
         self._sleep = get_original("time", "sleep")
@@ -169,7 +174,7 @@ class Writer:
         while True:
             if item is None:
                 if self._merge is not None and not queue:
-                    self._step_merge(self._merge)
+                    self._step_merge(self._merge, MERGE_ROWS_STEP, until=self._has_work)
                     continue
                 item = queue.get()
             if isinstance(item, QueuedBatch):
@@ -178,6 +183,7 @@ class Writer:
                 self._begin_merge(item)
                 item = None
             else:
+                self._note_end()
                 return
 
     def _commit(self, first: QueuedBatch) -> "_Item | None":
@@ -195,60 +201,71 @@ class Writer:
             rows += following.rows
             size += len(following.frame)
             following = None
-        key = encode_number(first.number)
-        record = first.frame if len(frames) == 1 else b"".join(frames)
-        merge = self._merge
         try:
-            self._append(key, record, merge, rows)
+            self._append(first.number, frames)
         except Exception as error:  # whatever it is; flows wait for this batch
-            self._retry(lambda: self._append(key, record, merge, rows), after=error)
+            self._retry(lambda: self._append(first.number, frames), after=error)
         statistics = self.statistics
         statistics.batches += len(frames)
         statistics.rows += rows
         statistics.log_bytes += size
-        if merge is not None:
-            self._advance(merge)
         self.durable = first.number + len(frames)
         self._wake()
+        if self._merge is not None:
+            self._rows_owed += 2 * rows
+            if self._rows_owed >= MERGE_ROWS_STEP:
+                self._step_merge(self._merge, self._rows_owed, until=_never)
         return following
 
-    def _append(self, key: bytes, record: bytes, merge: Merge | None, rows: int) -> None:
-        """Commit one record; what a lone flow waits for, so it takes the straight way."""
+    def _append(self, number: int, frames: list[bytes]) -> None:
+        """Write one record; what a lone flow waits for, so it takes the straight way."""
         started = perf_counter()
-        with self._trees.environment.begin(write=True) as txn:
-            txn.put(key, record, append=True, db=self._trees.logs[self._log_number])
-            if merge is not None:
-                merge.write(txn, 2 * rows, until=_never)
-            self._maybe_crash("before")
+        self._maybe_crash("before")
+        self._log.append(number, frames)
         self._committed(started)
 
     def _begin_merge(self, generation: Generation) -> None:
         assert self._merge is None
-        self._log_number = (generation.number + 1) % 2
+        if self._log.generation == generation.number:  # else: a merge that was cut off
+            self._retry(lambda: self._log.begin(generation.number + 1))
         self._merge = Merge(self._trees, generation)
+        self._rows_owed = 0
         self._retry(self._merge.prepare)
 
-    def _step_merge(self, merge: Merge) -> None:
+    def _step_merge(self, merge: Merge, count: int, *, until: Callable[[], bool]) -> None:
+        durable = self.durable
+
         def step() -> None:
             started = perf_counter()
             with self._trees.environment.begin(write=True) as txn:
-                merge.write(txn, MERGE_ROWS_STEP, until=self._has_work)
+                merge.write(txn, count, until=until)
+                txn.put(WRITTEN, encode_number(durable), db=self._trees.meta)
                 self._maybe_crash("before")
             self._committed(started)
 
         self._retry(step)
-        self._advance(merge)
-
-    def _has_work(self) -> bool:
-        return bool(self.queue)
-
-    def _advance(self, merge: Merge) -> None:
+        self._noted = durable
+        self._rows_owed = 0
         self.statistics.merged_rows += merge.advance()
         if merge.is_done:
             self._merge = None
             # From here on readers find in the trees what they don't find here.
             self.frozen = None
             self.statistics.merges += 1
+
+    def _note_end(self) -> None:
+        """Note how many batches there are, so that a log that loses some later is noticed."""
+        if self._noted == self.durable:
+            return
+        # It is no more than a net: without it the log alone says where it ends.
+        with (
+            contextlib.suppress(lmdb.Error, OSError),
+            self._trees.environment.begin(write=True) as txn,
+        ):
+            txn.put(WRITTEN, encode_number(self.durable), db=self._trees.meta)
+
+    def _has_work(self) -> bool:
+        return bool(self.queue)
 
     def _committed(self, started: float) -> None:
         statistics = self.statistics

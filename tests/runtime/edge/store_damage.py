@@ -6,12 +6,15 @@ import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 import pytest
 
-from runtime.edge.lmdb_log import LOGS, META
+from runtime.edge.lmdb_format import META
 from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.log_file import FIRST_RECORD, LOG_NAMES
+from runtime.edge.log_records import HEAD_BYTES, decode_head
 from runtime.errors import StoreUnusable
 from runtime.ports import Batch
 from tests.runtime.edge.store_helpers import FLOWS, JOURNAL, commit, finish_merging
@@ -41,7 +44,10 @@ def copy_store(original: Path, path: Path) -> Path:
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256((path / "data.mdb").read_bytes()).hexdigest()
+    """Return a digest of all that a store must not change before it knows that it is sound."""
+    files = sorted(file for file in path.iterdir() if file.name in {"data.mdb", *LOG_NAMES})
+    whole = b"".join(file.name.encode() + file.read_bytes() for file in files)
+    return hashlib.sha256(whole).hexdigest()
 
 
 def refusal(path: Path, owner: str = "A") -> str:
@@ -57,14 +63,37 @@ def edit(
     path: Path, change: Callable[["lmdb.Transaction[bytes]", lmdb.Environment], object]
 ) -> None:
     with lmdb.open(os.fspath(path), max_dbs=16, map_size=256 << 20) as environment:
-        handles = {name: environment.open_db(name) for name in (META, *LOGS)}
-        assert handles
+        assert environment.open_db(META)
         with environment.begin(write=True) as txn:
             change(txn, environment)
 
 
-def overwrite(path: Path, offset: int, content: bytes) -> None:
-    with (path / "data.mdb").open("r+b") as file:
+class Record(NamedTuple):
+    """Where a record of the log stands."""
+
+    file: str
+    start: int
+    end: int
+    number: int
+
+
+def newest_records(path: Path) -> list[Record]:
+    """Return the records of the newest generation in the log, in order."""
+    found: dict[int, list[Record]] = {}
+    for name in LOG_NAMES:
+        content = (path / name).read_bytes()
+        offset = FIRST_RECORD
+        first = decode_head(content[offset:].ljust(HEAD_BYTES, b"\0"))
+        while content[offset : offset + 16] == content[8:16] + first.generation.to_bytes(8):
+            head = decode_head(content[offset:])
+            end = offset + HEAD_BYTES + head.length
+            found.setdefault(head.generation, []).append(Record(name, offset, end, head.number))
+            offset = end
+    return found[max(found)]
+
+
+def overwrite(path: Path, offset: int, content: bytes, name: str = "data.mdb") -> None:
+    with (path / name).open("r+b") as file:
         file.seek(offset)
         file.write(content)
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ import lmdb
 from gevent.hub import Waiter
 
 from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.log_file import Log
 from runtime.ports import Batch, Space
 
 FLOWS = Space("flows")
@@ -51,6 +53,40 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=Path(__file__).parents[3],
     )
+
+
+def fail_next_records(store: LmdbStore, *errors: Exception) -> "FailingLog":
+    """Have the next records fail, each with an error of ours."""
+    failing = FailingLog(store._writer._log, *errors)
+    store._writer._log = failing  # type: ignore[assignment]
+    return failing
+
+
+def fail_next_merges(store: LmdbStore, *errors: Exception) -> None:
+    """Have the next transactions of the writer fail, each with an error of ours."""
+    failing = FailingEnvironment(store._trees.environment, *errors)
+    store._trees.environment = failing  # type: ignore[assignment]
+
+
+class FailingLog:
+    """A log whose next records are written, but not synced."""
+
+    def __init__(self, log: Log, *errors: Exception) -> None:
+        self._log = log
+        self.errors = list(errors)
+
+    def append(self, number: int, batches: Sequence[bytes]) -> None:
+        """Write, and fail as long as there are errors."""
+        if self.errors:
+            file = self._log._current
+            end = file._end
+            self._log.append(number, batches)
+            file._end = end
+            raise self.errors.pop(0)
+        self._log.append(number, batches)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._log, name)
 
 
 class FailingEnvironment:

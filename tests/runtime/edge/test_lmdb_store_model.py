@@ -13,9 +13,16 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
 from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.log_file import Log
 from runtime.errors import KeyPresentError
 from runtime.ports import Batch, Series, Space, keys_of
-from tests.runtime.edge.store_helpers import FailingEnvironment, commit, finish_merging, ignore
+from tests.runtime.edge.store_helpers import (
+    commit,
+    fail_next_merges,
+    fail_next_records,
+    finish_merging,
+    ignore,
+)
 
 MANY = Space("many")
 ONCE = Space("once", write_once=True)
@@ -173,12 +180,14 @@ class StoreMachine(RuleBasedStateMachine):
         finish_merging(self.store)
 
     @rule()
-    def fail(self) -> None:
-        trees = self.store._trees
-        if isinstance(trees.environment, lmdb.Environment):
-            trees.environment = FailingEnvironment(  # type: ignore[assignment]
-                trees.environment, lmdb.Error("mdb_txn_commit", 5)
-            )
+    def fail_to_merge(self) -> None:
+        if isinstance(self.store._trees.environment, lmdb.Environment):
+            fail_next_merges(self.store, lmdb.Error("mdb_txn_commit", 5))
+
+    @rule()
+    def fail_to_write(self) -> None:
+        if isinstance(self.store._writer._log, Log):
+            fail_next_records(self.store, OSError(5, "Input/output error"))
 
     @rule()
     def reopen(self) -> None:

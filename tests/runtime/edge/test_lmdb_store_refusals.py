@@ -5,22 +5,25 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
 import msgspec
 import pytest
 
-from runtime.edge.lmdb_log import HEADER, LOGS, MERGED, META, encode_frame, encode_number
+from runtime.edge.lmdb_format import GENERATIONS, HEADER, MERGED, META, WRITTEN, encode_number
 from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.log_file import LOG_NAMES
+from runtime.edge.log_records import HEAD_BYTES, decode_head, encode_batch, encode_record
 from runtime.errors import StoreUnusable
 from runtime.ports import Batch
 from tests.runtime.edge.store_damage import (
     PAGE,
+    Record,
     copy_store,
     edit,
     make_original,
+    newest_records,
     overwrite,
     refusal,
 )
@@ -28,6 +31,8 @@ from tests.runtime.edge.store_helpers import (
     FLOWS,
     JOURNAL,
     all_rows,
+    commit,
+    finish_merging,
     ignore,
     rows,
 )
@@ -87,12 +92,12 @@ def test_a_database_of_another_application_is_foreign(path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(path: Path) -> None:
-    header = msgspec.msgpack.encode({"application": "sennit", "format": 3, "owner": "A", "x": 1})
+    header = msgspec.msgpack.encode({"application": "sennit", "format": 4, "owner": "A", "x": 1})
     edit(path, lambda txn, env: txn.put(HEADER, header, db=env.open_db(META, txn)))
 
     message = refusal(path)
 
-    assert "format 3, newer than 2" in message
+    assert "format 4, newer than 3" in message
     assert "newer version" in message
 
 
@@ -167,77 +172,182 @@ def test_a_refused_store_is_let_go_of(path: Path) -> None:
 # Torn logs
 
 
-def change_last_record(
-    path: Path, change: Callable[[bytes, bytes], tuple[bytes, bytes | None]]
+def forget_the_count(path: Path) -> None:
+    """Make it a store whose process was killed before it noted how many batches there are."""
+    edit(path, lambda txn, env: txn.put(WRITTEN, encode_number(0), db=env.open_db(META, txn)))
+
+
+def flip(path: Path, record: Record, offset: int) -> None:
+    with (path / record.file).open("r+b") as file:
+        file.seek(record.start + offset)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def rewrite(path: Path, record: Record, number: int, *batches: bytes) -> None:
+    """Put a record with a right checksum in the place of ``record``."""
+    with (path / record.file).open("r+b") as file:
+        file.seek(record.start)
+        head = decode_head(file.read(HEAD_BYTES))
+        changed = encode_record(head.log_id, head.generation, number, batches)
+        file.seek(record.start)
+        file.write(changed.ljust(record.end - record.start, b"\0"))
+
+
+@pytest.mark.parametrize("which", [0, 1, -2], ids=["first", "second", "last but one"])
+@pytest.mark.parametrize("offset", [0, 15, 23, 27, 31, HEAD_BYTES, HEAD_BYTES + 500])
+def test_a_damaged_record_with_others_behind_it_is_torn_and_named(
+    path: Path, which: int, offset: int
 ) -> None:
-    """Change the last record of the log: its key and value, or no value to delete it."""
+    record = newest_records(path)[which]
+    flip(path, record, offset)
 
-    def rewrite(txn: "lmdb.Transaction[bytes]", env: lmdb.Environment) -> None:
-        logs = [env.open_db(name, txn) for name in LOGS]
-        log = next(log for log in logs if txn.stat(log)["entries"])
-        with txn.cursor(db=log) as cursor:
-            assert cursor.last()
-            key, value = cursor.item()
-        txn.delete(key, db=log)
-        key, changed = change(key, value)
-        if changed is not None:
-            txn.put(key, changed, db=log)
+    message = refusal(path)
 
-    edit(path, rewrite)
+    assert "torn" in message
+    assert f"in {record.file}, batch {record.number} is damaged" in message
+    assert os.fspath(path) in message
 
 
-def flip(value: bytes, position: int) -> bytes:
-    changed = bytearray(value)
-    changed[position] ^= 0x10
-    return bytes(changed)
+@pytest.mark.parametrize("offset", [0, 15, 23, 27, 31, HEAD_BYTES, HEAD_BYTES + 500])
+def test_a_last_record_that_is_damaged_after_the_store_was_closed_is_torn(
+    path: Path, offset: int
+) -> None:
+    record = newest_records(path)[-1]
+    flip(path, record, offset)
+
+    assert f"batches {record.number} to {record.number} are missing in the log" in refusal(path)
+
+
+@pytest.mark.parametrize("offset", [0, 15, 23, 27, 31, HEAD_BYTES, HEAD_BYTES + 500])
+def test_a_last_record_that_a_crash_cut_off_was_never_reported(path: Path, offset: int) -> None:
+    # Breaks when what a crash in the middle of a write leaves is called a damage.
+    forget_the_count(path)
+    record = newest_records(path)[-1]
+    flip(path, record, offset)
+
+    with LmdbStore(path, owner="A") as store:
+        assert len(all_rows(store, FLOWS)) == 199
+        commit(store, rows(FLOWS, {b"new": b"1"}))
+    with LmdbStore(path, owner="A") as store:
+        assert len(all_rows(store, FLOWS)) == 200
+        assert store.get(FLOWS, b"new") == b"1"
+
+
+def test_a_gap_in_the_numbers_is_torn(path: Path) -> None:
+    record = newest_records(path)[-1]
+    rewrite(path, record, record.number + 1, encode_batch(rows(FLOWS, {b"a": b"1"})))
+
+    number = record.number
+    assert f"batch {number} is missing, batch {number + 1} follows" in refusal(path)
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("content", "message"),
     [
-        (lambda key, value: (key, flip(value, len(value) // 2)), "wrong checksum"),
-        (lambda key, value: (key, flip(value, 7)), "wrong checksum"),
-        (lambda key, value: (key, value[:-1]), "bytes"),
-        (lambda key, value: (key, value[:5]), "ends inside its frame"),
-        (lambda key, value: (key + b"x", value), "is not a batch number"),
-        (lambda key, value: (encode_number(int.from_bytes(key) + 1), value), "is missing"),
-        (lambda key, value: (encode_number(10**6), encode_frame(10**6, Batch())), "is missing"),
-        (lambda key, value: (encode_number(10**6), value), "missing"),
+        (b"\0\0\0\1\xc1", "can't be decoded"),
+        (b"\0\0\0\2\x91\xa1", "can't be decoded"),
+        (encode_batch(Batch({FLOWS: {b"a": 1}})), "can't be decoded"),  # type: ignore[dict-item]
+        (b"\0\0\0", "ends inside a length"),
+        (b"\0\0\0\5\x90", "ends inside a batch"),
     ],
-    ids=["body", "checksum", "cut", "frame", "key", "renumbered", "gap", "moved"],
+    ids=["no msgpack", "cut msgpack", "wrong type", "length", "batch"],
 )
-def test_a_damaged_record_is_torn_and_named(
-    path: Path, damage: Callable[[bytes, bytes], tuple[bytes, bytes | None]], message: str
+def test_a_record_that_is_right_but_means_nothing_is_torn(
+    path: Path, content: bytes, message: str
 ) -> None:
-    change_last_record(path, damage)
+    record = newest_records(path)[-1]
+    rewrite(path, record, record.number, content)
 
     refused = refusal(path)
 
-    assert "torn" in refused
+    assert f"batch {record.number} can't be decoded" in refused
     assert message in refused
-    assert os.fspath(path) in refused
 
 
-def test_a_record_that_is_right_but_means_nothing_is_torn(path: Path) -> None:
-    def undecodable(key: bytes, _value: bytes) -> tuple[bytes, bytes]:
-        frame = encode_frame(int.from_bytes(key), Batch({FLOWS: {b"a": 1}}))  # type: ignore[dict-item]
-        return key, frame
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_a_missing_log_is_torn(path: Path, name: str) -> None:
+    (path / name).unlink()
 
-    change_last_record(path, undecodable)
-
-    assert "can't be decoded" in refusal(path)
+    assert f"{name} is missing" in refusal(path)
 
 
-def test_a_log_that_lost_its_beginning_is_torn(path: Path) -> None:
-    def lose_first(txn: "lmdb.Transaction[bytes]", env: lmdb.Environment) -> None:
-        for name in LOGS:
-            with txn.cursor(db=env.open_db(name, txn)) as cursor:
-                if cursor.first():
-                    cursor.delete()
+def test_a_log_without_its_database_is_torn_and_not_begun_anew(path: Path) -> None:
+    (path / "data.mdb").rename(path / "moved.mdb")
 
-    edit(path, lose_first)
+    with pytest.raises(StoreUnusable, match=r"its log is there, but data\.mdb is missing"):
+        LmdbStore(path, owner="A")
+    assert not (path / "data.mdb").exists()
+
+
+@pytest.mark.parametrize("name", LOG_NAMES)
+@pytest.mark.parametrize("offset", [0, 8, 16, 19])
+def test_a_damaged_head_of_a_log_is_torn(path: Path, name: str, offset: int) -> None:
+    flip(path, Record(name, 0, 0, 0), offset)
+
+    assert f"in {name}, its head is damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_an_empty_file_is_no_log(path: Path, name: str) -> None:
+    os.truncate(path / name, 0)
+
+    assert "its head is damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_the_log_of_another_store_is_foreign(path: Path, tmp_path: Path, name: str) -> None:
+    LmdbStore(tmp_path / "other", owner="A").close()
+    shutil.copy(tmp_path / "other" / name, path / name)
+
+    message = refusal(path)
+
+    assert "foreign" in message
+    assert f"{name} belongs to another store" in message
+
+
+def test_a_log_that_lost_its_end_is_torn(path: Path) -> None:
+    records = newest_records(path)
+    os.truncate(path / records[-1].file, records[-2].end)
+
+    number = records[-1].number
+    assert f"batches {number} to {number} are missing in the log" in refusal(path)
+
+
+def test_a_database_older_than_its_log_is_torn(path: Path) -> None:
+    # As when only data.mdb was brought back from a backup.
+    shutil.copy(path / "data.mdb", path / "older.mdb")
+    with LmdbStore(path, owner="A", merge_rows=1) as store:
+        for number in range(6):
+            commit(store, rows(FLOWS, {b"new": b"%d" % number}))
+            finish_merging(store)
+    (path / "older.mdb").replace(path / "data.mdb")
+
+    assert "it is newer than the database" in refusal(path)
+
+
+def test_a_database_newer_than_its_log_is_torn(path: Path) -> None:
+    saved = {name: (path / name).read_bytes() for name in LOG_NAMES}
+    with LmdbStore(path, owner="A") as store:
+        commit(store, rows(FLOWS, {b"new": b"1"}))
+    for name, content in saved.items():
+        (path / name).write_bytes(content)
 
     assert "are missing in the log" in refusal(path)
+
+
+@pytest.mark.parametrize("key", [GENERATIONS, WRITTEN])
+def test_a_count_of_no_number_is_torn(path: Path, key: bytes) -> None:
+    edit(path, lambda txn, env: txn.put(key, b"12", db=env.open_db(META, txn)))
+
+    assert "is not a batch number" in refusal(path)
+
+
+def test_a_lost_count_of_merged_generations_is_torn(path: Path) -> None:
+    edit(path, lambda txn, env: txn.delete(GENERATIONS, db=env.open_db(META, txn)))
+
+    assert "is not a batch number" in refusal(path)
 
 
 def test_a_lost_count_of_merged_batches_is_torn(path: Path) -> None:
