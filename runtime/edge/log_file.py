@@ -130,6 +130,7 @@ class _LogFile:
                 break
             log_id, found, first, length, _ = decode_head(head)
             end = self._end + HEAD_BYTES + length
+            # A length is not believed, nor are so many bytes read, beyond the end of the file.
             if log_id != self._log_id or found < generation or end > self._size:
                 break
             content = os.pread(self._file, length, self._end + HEAD_BYTES)

@@ -189,6 +189,35 @@ def test_a_merge_that_was_cut_off_is_made_good_at_the_next_start(path: Path) -> 
     assert during == after == merged_too == expected
 
 
+def test_what_is_written_beside_a_merge_that_is_made_good_stays(path: Path) -> None:
+    # Breaks when the log of the newest generation is begun afresh at the start.
+    with LmdbStore(path, owner="A", merge_rows=20_000) as store:
+        commit(store, rows(JOURNAL, numbered(0, 20_000)))
+        commit(store, rows(FLOWS, {b"before": b"1"}))
+        was_merging = store.is_merging
+    with LmdbStore(path, owner="A") as store:
+        commit(store, rows(FLOWS, {b"after": b"1"}))
+        finish_merging(store)
+    with LmdbStore(path, owner="A") as store:
+        assert was_merging
+        assert all_rows(store, FLOWS) == {b"before": b"1", b"after": b"1"}
+
+
+def test_what_the_log_has_is_synced_before_anybody_reads_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that was killed may have left its last record in the system's memory only.
+    with LmdbStore(path, owner="A") as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    store = LmdbStore(path, owner="A")
+    at_once = len(synced)
+    store.close()
+
+    assert at_once == 2
+
+
 def test_the_map_grows_by_itself_while_scans_are_open(path: Path) -> None:
     with LmdbStore(path, owner="A", map_bytes_first=65_536, merge_rows=500) as store:
         first = store._trees.map_bytes

@@ -315,6 +315,28 @@ def test_a_log_that_lost_its_end_is_torn(path: Path) -> None:
     assert f"batches {number} to {number} are missing in the log" in refusal(path)
 
 
+def test_a_log_that_lost_what_a_merge_has_noted_is_torn_after_a_crash_too(
+    path: Path, tmp_path: Path
+) -> None:
+    with LmdbStore(path, owner="A", merge_rows=1) as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+        commit(store, rows(FLOWS, {b"b": b"1"}))
+        finish_merging(store)
+        crashed = copy_store(path, tmp_path / "crashed")
+    record = newest_records(crashed)[-1]
+    flip(crashed, record, 0)
+
+    assert f"batches {record.number} to {record.number} are missing" in refusal(crashed)
+
+
+def test_a_refused_store_keeps_no_file_open(path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    (path / LOG_NAMES[1]).unlink()
+    refusal(path)
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_database_older_than_its_log_is_torn(path: Path) -> None:
     # As when only data.mdb was brought back from a backup.
     shutil.copy(path / "data.mdb", path / "older.mdb")
