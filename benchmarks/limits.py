@@ -1,16 +1,17 @@
-"""What the hardware, LMDB and ZeroMQ do alone: the limits that a figure is shown beside.
+"""What the disk, LMDB and ZeroMQ do alone: the limits that a figure is shown beside.
 
 They are measured in the same run and on the same filesystem as the figure, with records of the
 same size and order of keys, and with nothing around the library's own calls.
 """
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Final
 
 import lmdb
@@ -65,15 +66,6 @@ def commit_seconds(
     return seconds
 
 
-def records_per_second(
-    folder: Path, commits: Sequence[Sequence[Record]], *, fsync: bool = True
-) -> float:
-    """Return how fast LMDB takes ``commits``."""
-    count = sum(len(records) for records in commits)
-    assert count, "no records"
-    return count / sum(commit_seconds(folder, commits, fsync=fsync))
-
-
 def interleaved(
     *, flows: int, rounds: int, value: bytes, key_bytes: int = 20
 ) -> list[list[Record]]:
@@ -90,10 +82,23 @@ def interleaved(
     ]
 
 
-def packed(*, flows: int, rounds: int, value: bytes, key_bytes: int = 20) -> list[list[Record]]:
-    """Return the same commits, each as one record behind the one before: a log."""
-    record = b"p" * (flows * (key_bytes + len(value)))
-    return [[(number.to_bytes(8, "big"), record)] for number in range(rounds)]
+def write_seconds(
+    folder: Path, *, writes: int, write_bytes: int, fsync: bool = True
+) -> list[float]:
+    """Return how long each of ``writes`` takes: one behind the other, synced, into room taken."""
+    content = b"w" * write_bytes
+    seconds = []
+    with NamedTemporaryFile(dir=folder, prefix="limit-") as file:
+        descriptor = file.fileno()
+        os.posix_fallocate(descriptor, 0, writes * write_bytes)
+        os.fsync(descriptor)
+        for number in range(writes):
+            before = time.perf_counter()
+            os.pwrite(descriptor, content, number * write_bytes)
+            if fsync:
+                os.fdatasync(descriptor)
+            seconds.append(time.perf_counter() - before)
+    return seconds
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What LMDB alone does: records a second, and how long each commit took."""
+    """What LMDB or a file alone does: records a second, and how long each commit took."""
 
     records_per_second: float
     commit_seconds: list[float]
@@ -69,16 +69,16 @@ def measure(count: int, steps: int, options: Options) -> list[Result]:
         run_once(node, count, steps, seconds=0.0)
         value = b"v" * event_bytes(node, steps)
         runs: list[Run] = []
-        trees: list[Limit] = []
-        logs: list[Limit] = []
+        databases: list[Limit] = []
+        files: list[Limit] = []
         for _ in range(options.repeat):
             runs.append(run_once(node, count, steps, seconds=options.seconds))
-            trees.append(limit_of(count, steps, value, options, is_packed=False))
-            logs.append(limit_of(count, steps, value, options, is_packed=True))
+            databases.append(database_limit(count, steps, value, options))
+            files.append(file_limit(count, steps, value, options))
         latencies = sample_latencies(node, count, steps)
     run = middle(runs, key=lambda each: each.steps_per_second)
-    tree = middle(trees, key=lambda each: each.records_per_second)
-    log = middle(logs, key=lambda each: each.records_per_second)
+    database = middle(databases, key=lambda each: each.records_per_second)
+    file = middle(files, key=lambda each: each.records_per_second)
     described = machine.describe(options.folder)
     settings: Settings = {
         "flows": count,
@@ -97,20 +97,20 @@ def measure(count: int, steps: int, options: Options) -> list[Result]:
             settings=settings | observed,
             value=run.steps_per_second,
             unit="steps/s",
-            limit=tree.records_per_second,
+            limit=database.records_per_second,
             p50_ms=percentile_ms(latencies, 50),
             p99_ms=percentile_ms(latencies, 99),
             fsync=options.fsync,
             machine=described,
         ),
         Result(
-            name="LMDB alone, packed",
+            name="file alone",
             settings=settings,
-            value=log.records_per_second,
+            value=file.records_per_second,
             unit="records/s",
-            limit=tree.records_per_second,
-            p50_ms=percentile_ms(log.commit_seconds, 50),
-            p99_ms=percentile_ms(log.commit_seconds, 99),
+            limit=database.records_per_second,
+            p50_ms=percentile_ms(file.commit_seconds, 50),
+            p99_ms=percentile_ms(file.commit_seconds, 99),
             fsync=options.fsync,
             machine=described,
         ),
@@ -168,13 +168,27 @@ def event_bytes(node: Node, steps: int) -> int:
     return round(sum(sizes) / len(sizes))
 
 
-def limit_of(count: int, steps: int, value: bytes, options: Options, *, is_packed: bool) -> Limit:
-    """Measure LMDB with one commit for each step of all flows, as records or as one record."""
-    rounds = max(steps, min(LIMIT_COMMITS_MAX, LIMIT_RECORDS_MIN // count))
-    make = limits.packed if is_packed else limits.interleaved
-    commits = make(flows=count, rounds=rounds, value=value, key_bytes=KEY_BYTES)
+def database_limit(count: int, steps: int, value: bytes, options: Options) -> Limit:
+    """Measure LMDB with one commit for each step of all flows, a record for each flow."""
+    rounds = limit_rounds(count, steps)
+    commits = limits.interleaved(flows=count, rounds=rounds, value=value, key_bytes=KEY_BYTES)
     seconds = limits.commit_seconds(options.folder, commits, fsync=options.fsync)
     return Limit(records_per_second=count * rounds / sum(seconds), commit_seconds=seconds)
+
+
+def file_limit(count: int, steps: int, value: bytes, options: Options) -> Limit:
+    """Measure a file that is written and synced with the same bytes, once for each commit."""
+    rounds = limit_rounds(count, steps)
+    size = count * (KEY_BYTES + len(value))
+    seconds = limits.write_seconds(
+        options.folder, writes=rounds, write_bytes=size, fsync=options.fsync
+    )
+    return Limit(records_per_second=count * rounds / sum(seconds), commit_seconds=seconds)
+
+
+def limit_rounds(count: int, steps: int) -> int:
+    """Return how many commits a limit is measured with."""
+    return max(steps, min(LIMIT_COMMITS_MAX, LIMIT_RECORDS_MIN // count))
 
 
 def profile(count: int, steps: int, options: Options) -> None:

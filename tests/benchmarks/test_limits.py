@@ -19,21 +19,12 @@ def test_interleaved_records_go_round_all_flows_before_the_next_number() -> None
     assert [key[:16] for key in keys[:3]] == [key[:16] for key in keys[3:]]
 
 
-def test_records_are_counted_over_all_commits_and_nothing_stays_behind(tmp_path: Path) -> None:
-    commits = limits.interleaved(flows=10, rounds=3, value=b"v" * 40)
+def test_each_write_to_a_file_is_timed_and_nothing_stays_behind(tmp_path: Path) -> None:
+    seconds = limits.write_seconds(tmp_path, writes=4, write_bytes=180)
 
-    rate = limits.records_per_second(tmp_path, commits, fsync=False)
-
-    assert rate > 0
+    assert len(seconds) == 4
+    assert min(seconds) > 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_packed_commits_hold_the_same_bytes_in_one_record_each() -> None:
-    commits = limits.packed(flows=3, rounds=2, value=b"v" * 40, key_bytes=20)
-
-    assert [len(records) for records in commits] == [1, 1]
-    assert [len(value) for records in commits for _, value in records] == [180, 180]
-    assert commits[0][0][0] < commits[1][0][0]
 
 
 def test_each_commit_is_timed(tmp_path: Path) -> None:
@@ -43,6 +34,7 @@ def test_each_commit_is_timed(tmp_path: Path) -> None:
 
     assert len(seconds) == 3
     assert min(seconds) > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_round_trip_goes_through_another_process() -> None:

@@ -78,4 +78,4 @@ def test_everything_is_measured_by_one_command(
 
     assert done.exit_code == 0, done.output
     names = [json.loads(line)["name"] for line in done.stdout.splitlines()]
-    assert names == ["steps", "LMDB alone, packed", "pingpong"]
+    assert names == ["steps", "file alone", "pingpong"]

@@ -29,7 +29,7 @@ def test_each_figure_is_one_json_object_and_nothing_stays_behind(tmp_path: Path)
 
     assert done.exit_code == 0, done.output
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [each["name"] for each in found] == ["steps", "LMDB alone, packed"] * 2
+    assert [each["name"] for each in found] == ["steps", "file alone"] * 2
     assert all(set(each) == set(KEYS.split()) for each in found)
     assert [each["settings"]["flows"] for each in found] == [1, 1, 3, 3]
     assert all(each["ratio"] == each["value"] / each["limit"] for each in found)
@@ -50,10 +50,10 @@ def test_the_records_of_the_limit_are_as_large_as_those_of_the_journal(tmp_path:
 def test_the_limit_is_one_commit_for_each_step_of_all_flows(tmp_path: Path) -> None:
     options = Options(folder=tmp_path, fsync=False)
 
-    as_rows = steps.limit_of(5, 3, b"value", options, is_packed=False)
-    as_log = steps.limit_of(5, 3, b"value", options, is_packed=True)
+    database = steps.database_limit(5, 3, b"value", options)
+    file = steps.file_limit(5, 3, b"value", options)
 
-    for limit in (as_rows, as_log):
+    for limit in (database, file):
         assert len(limit.commit_seconds) == 3
         assert limit.records_per_second == pytest.approx(15 / sum(limit.commit_seconds))
 
