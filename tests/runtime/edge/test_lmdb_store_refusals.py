@@ -334,7 +334,7 @@ def test_a_refused_store_keeps_no_file_open(path: Path) -> None:
     (path / LOG_NAMES[1]).unlink()
     refusal(path)
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_database_older_than_its_log_is_torn(path: Path) -> None:
