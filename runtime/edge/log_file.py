@@ -15,7 +15,6 @@ store knows the id of its log (random, never sent), so nothing that a peer has s
 such a record.
 """
 
-import mmap
 import os
 import struct
 import zlib
@@ -45,6 +44,9 @@ ROOM_BYTES_MAX: Final = 8 * MIB
 
 KEPT_BYTES_MAX: Final = 64 * MIB
 """A file that a burst has made longer is cut to this when its next turn begins."""
+
+SEARCHED_BYTES: Final = MIB
+"""So much is read at a time to find records where none should be."""
 
 _FILE_HEAD: Final = struct.Struct(">8s8s")
 _MAGIC: Final = b"sennit\0L"
@@ -190,12 +192,13 @@ class _LogFile:
 
     def _check_rest(self, number: int) -> None:
         """Look for records behind the end: the one at the end is then damaged, not cut off."""
-        if self._end + 1 >= self._size:
-            return
         marker = self._log_id + self._generation.to_bytes(8)
-        with mmap.mmap(self._file, self._size, access=mmap.ACCESS_READ) as content:
-            if content.find(marker, self._end + 1) >= 0:
+        # Not by `mmap`: its `find` may read beyond the end and crash (gh-105235, CPython before 3.11.5).
+        offset = self._end + 1
+        while len(piece := os.pread(self._file, SEARCHED_BYTES, offset)) >= len(marker):
+            if marker in piece:
                 raise self._torn(f"batch {number} is damaged, and later ones are there")
+            offset += len(piece) - len(marker) + 1
 
     def _torn(self, what: str) -> Exception:
         return torn(self._where, f"in {self._name}, {what}")

@@ -12,6 +12,7 @@ from runtime.edge.log_file import (
     KEPT_BYTES_MAX,
     LOG_NAMES,
     ROOM_BYTES_FIRST,
+    SEARCHED_BYTES,
     Log,
     create_log_files,
     has_records,
@@ -164,6 +165,22 @@ def test_a_power_cut_keeps_what_was_synced_and_no_part_of_what_was_not(
     current.close()
 
     assert read(tmp_path) == expected
+
+
+@pytest.mark.parametrize("shift", range(0, 20, 3))
+def test_a_damage_is_noticed_however_far_behind_it_the_next_record_is(
+    log: Log, tmp_path: Path, shift: int
+) -> None:
+    # The head of the next record lies across the end of what is searched at a time.
+    append(log, 0, "x" * (SEARCHED_BYTES - 100 + shift))
+    append(log, 1, "one")
+    path = tmp_path / LOG_NAMES[0]
+    content = bytearray(path.read_bytes())
+    content[FIRST_RECORD + 60] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(StoreUnusable, match="batch 0 is damaged, and later ones are there"):
+        read(tmp_path)
 
 
 def test_a_sync_that_fails_is_made_good_by_the_same_call(
