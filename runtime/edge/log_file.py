@@ -193,7 +193,7 @@ class _LogFile:
     def _check_rest(self, number: int) -> None:
         """Look for records behind the end: the one at the end is then damaged, not cut off."""
         marker = self._log_id + self._generation.to_bytes(8)
-        # Not by `mmap`: its `find` may read beyond the end and crash (gh-105235, CPython before 3.11.5).
+        # Not by `mmap`: in CPython before 3.11.5 its `find` reads beyond the end (gh-105235).
         offset = self._end + 1
         while len(piece := os.pread(self._file, SEARCHED_BYTES, offset)) >= len(marker):
             if marker in piece:
