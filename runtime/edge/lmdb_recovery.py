@@ -46,7 +46,7 @@ class _Marks(NamedTuple):
 
 
 def recover(trees: Trees, owner: str, *, sync: bool) -> Recovered:
-    """Check the header, bring an older format up to ours, and replay the log.
+    """Check the header, bring an older format up to ours, replay the log, and prepare for writes.
 
     Raises:
         StoreUnusable: It is not ours, of a newer format, or torn. Nothing was changed.
@@ -63,6 +63,7 @@ def recover(trees: Trees, owner: str, *, sync: bool) -> Recovered:
         try:
             recovered = _replay(trees.where, log, marks)
             log.sync()
+            trees.prepare()
         except BaseException:
             log.close()
             raise

@@ -90,7 +90,6 @@ class LmdbStore:
             self._trees = Trees(path, map_bytes=map_bytes_first, sync=sync)
             try:
                 recovered = recover(self._trees, owner, sync=sync)
-                self._trees.prepare()
             except BaseException:
                 self._trees.close()
                 raise
