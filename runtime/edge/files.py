@@ -70,6 +70,16 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         file.flush()
         os.fsync(descriptor)
     temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Have on disk which files the directory has: those that were made, renamed or removed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path, bytes_max: int, *, is_private: bool) -> bytes:

@@ -23,6 +23,7 @@ from typing import Final
 
 import lmdb
 
+from runtime.edge.files import DIRECTORY_MODE, FILE_MODE, sync_directory
 from runtime.edge.lmdb_check import check_data_file
 from runtime.edge.lmdb_format import (
     GENERATIONS,
@@ -33,10 +34,9 @@ from runtime.edge.lmdb_format import (
     encode_number,
     torn,
 )
-from runtime.edge.log_file import FILE_MODE, LOG_ID_BYTES, create_log_files, has_records
+from runtime.edge.log_file import LOG_ID_BYTES, create_log_files, has_records
 from runtime.errors import StoreUnusable
 
-DIRECTORY_MODE: Final = 0o700
 DATABASES_MAX: Final = 128
 
 DATA_NAME: Final = "data.mdb"
@@ -120,20 +120,10 @@ def _create(directory: Path, owner: str, map_bytes: int) -> None:
         stretch(new, environment.info()["map_size"])
         environment.sync(True)
     create_log_files(directory, log_id)
-    sync_directory(directory)
     (new / DATA_NAME).rename(directory / DATA_NAME)
     shutil.rmtree(new)
     sync_directory(directory)
     sync_directory(directory.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Have on disk which files ``directory`` has."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -55,10 +55,10 @@ def encode_number(number: int) -> bytes:
     return _NUMBER.pack(number)
 
 
-def decode_number(encoded: bytes, where: str) -> int:
-    """Return the number that ``encoded`` stands for, or raise `StoreUnusable`."""
+def decode_number(encoded: bytes, where: str, what: bytes) -> int:
+    """Return the number that ``encoded``, the row ``what``, stands for; raise `StoreUnusable`."""
     if len(encoded) != _NUMBER.size:
-        raise torn(where, f"{encoded.hex()!r} is not a batch number")
+        raise torn(where, f"{what.decode()} is {encoded.hex()!r} and not a number of 8 bytes")
     number: int = _NUMBER.unpack(encoded)[0]
     return number
 

@@ -19,6 +19,11 @@ from runtime.memtable import Generation
 PIECE_ROWS: Final = 32
 
 
+def never() -> bool:
+    """Tell that nobody waits."""
+    return False
+
+
 class Merge:
     """The merge of one generation; used by the writer only."""
 
@@ -39,7 +44,7 @@ class Merge:
             self._trees.ensure_space(name)
 
     def write(
-        self, txn: "lmdb.Transaction[bytes]", count: int, *, until: Callable[[], bool]
+        self, txn: "lmdb.Transaction[bytes]", count: int, *, until: Callable[[], bool] = never
     ) -> None:
         """Write some ``count`` rows, fewer if ``until`` comes true."""
         space, offset = self._at

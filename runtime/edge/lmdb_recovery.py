@@ -101,7 +101,7 @@ def _read_marks(trees: Trees, owner: str) -> _Marks:
         generations = txn.get(GENERATIONS, zero if header.format < FORMAT else b"")
         return _Marks(
             header,
-            decode_number(txn.get(MERGED, b""), trees.where),
-            decode_number(generations, trees.where),
-            decode_number(txn.get(WRITTEN, zero), trees.where),
+            decode_number(txn.get(MERGED, b""), trees.where, MERGED),
+            decode_number(generations, trees.where, GENERATIONS),
+            decode_number(txn.get(WRITTEN, zero), trees.where, WRITTEN),
         )

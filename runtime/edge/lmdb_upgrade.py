@@ -19,7 +19,7 @@ from typing import Final
 
 import lmdb
 
-from runtime.edge.lmdb_file import sync_directory, unusable_on_os_error
+from runtime.edge.lmdb_file import unusable_on_os_error
 from runtime.edge.lmdb_format import (
     GENERATIONS,
     HEADER,
@@ -31,7 +31,7 @@ from runtime.edge.lmdb_format import (
 )
 from runtime.edge.lmdb_merge import Merge
 from runtime.edge.lmdb_tree import Trees
-from runtime.edge.log_file import create_log_files
+from runtime.edge.log_file import create_log_files, has_records
 from runtime.edge.log_records import Body, decode_body, replay
 from runtime.memtable import Generation
 
@@ -44,12 +44,14 @@ def upgrade(trees: Trees, owner: str, log_id: bytes) -> None:
     """Merge the logs of an older format into the trees, and give the store an empty log of ours.
 
     Raises:
-        StoreUnusable: A log is torn, or the disk has no room. Nothing was changed.
+        StoreUnusable: A log is torn, newer than the database, or the disk has no room. Nothing that
+            counts was changed.
     """
+    if has_records(trees.directory):
+        raise torn(trees.where, "its log is newer than the database")
     generations = _read_logs(trees)
     with unusable_on_os_error(trees.directory):
         create_log_files(trees.directory, log_id)
-        sync_directory(trees.directory)
         merges = [Merge(trees, generation) for generation in generations]
         for merge in merges:
             merge.prepare()
@@ -65,7 +67,7 @@ def _write(trees: Trees, merges: Iterable[Merge], header: bytes) -> None:
     logs = [trees.environment.open_db(name, create=False) for name in LOGS]
     with trees.environment.begin(write=True) as txn:
         for merge in merges:
-            merge.write(txn, sys.maxsize, until=_never)
+            merge.write(txn, sys.maxsize)
         for log in logs:
             txn.drop(log, delete=True)
         txn.put(GENERATIONS, encode_number(0), db=trees.meta)
@@ -76,7 +78,7 @@ def _read_logs(trees: Trees) -> list[Generation]:
     """Return what is in the logs, the older one first."""
     logs = [trees.environment.open_db(name, create=False) for name in LOGS]
     with trees.environment.begin() as txn:
-        expected = decode_number(txn.get(MERGED, b"", db=trees.meta), trees.where)
+        expected = decode_number(txn.get(MERGED, b"", db=trees.meta), trees.where, MERGED)
         found = [_read_log(txn.cursor(db=log), trees.where) for log in logs]
     generations: list[Generation] = []
     for first, generation in sorted(found, key=lambda log: log[0]):
@@ -93,7 +95,7 @@ def _read_log(records: Iterable[tuple[bytes, bytes]], where: str) -> tuple[int, 
     generation = Generation(0)
     first = -1
     for key, record in records:
-        number = decode_number(key, where)
+        number = decode_number(key, where, b"a key of the log")
         if first < 0:
             first = number
         elif number != generation.batch_last + 1:
@@ -126,7 +128,3 @@ def _decode_record(first: int, record: bytes, where: str) -> Iterator[Body]:
 
 def _checksum(number: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(encode_number(number)))
-
-
-def _never() -> bool:
-    return False

@@ -27,7 +27,7 @@ import lmdb
 from gevent.monkey import get_original
 
 from runtime.edge.lmdb_format import WRITTEN, encode_number
-from runtime.edge.lmdb_merge import Merge
+from runtime.edge.lmdb_merge import Merge, never
 from runtime.edge.lmdb_tree import Trees
 from runtime.edge.log_file import Log
 from runtime.edge.mailbox import Mailbox
@@ -214,7 +214,7 @@ class Writer:
         if self._merge is not None:
             self._rows_owed += 2 * rows
             if self._rows_owed >= MERGE_ROWS_STEP:
-                self._step_merge(self._merge, self._rows_owed, until=_never)
+                self._step_merge(self._merge, self._rows_owed)
         return following
 
     def _append(self, number: int, frames: list[bytes]) -> None:
@@ -232,7 +232,7 @@ class Writer:
         self._rows_owed = 0
         self._retry(self._merge.prepare)
 
-    def _step_merge(self, merge: Merge, count: int, *, until: Callable[[], bool]) -> None:
+    def _step_merge(self, merge: Merge, count: int, *, until: Callable[[], bool] = never) -> None:
         durable = self.durable
 
         def step() -> None:
@@ -325,7 +325,3 @@ class Writer:
 
 
 _Item = QueuedBatch | Generation | Stop
-
-
-def _never() -> bool:
-    return False

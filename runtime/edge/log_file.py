@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from runtime.edge.files import write_private_file
 from runtime.edge.lmdb_format import foreign, torn
 from runtime.edge.log_records import (
     HEAD_BYTES,
@@ -35,7 +36,6 @@ from runtime.limits import MIB
 
 LOG_NAMES: Final = ("log.0", "log.1")
 LOG_ID_BYTES: Final = 8
-FILE_MODE: Final = 0o600
 
 FIRST_RECORD: Final = 4_096
 ROOM_BYTES_FIRST: Final = 256 * 1024
@@ -56,8 +56,6 @@ class Log:
     """Both files. `read` and `resume` come first, then `append` and `begin`, from one thread."""
 
     def __init__(self, directory: Path, log_id: bytes, *, sync: bool) -> None:
-        self.generation = 0
-        """The one that is appended to."""
         self._files: list[_LogFile] = []
         try:
             for name in LOG_NAMES:
@@ -66,6 +64,11 @@ class Log:
             self.close()
             raise
         self._current = self._files[0]
+
+    @property
+    def generation(self) -> int:
+        """The one that is appended to."""
+        return self._current.generation
 
     def read(self, generation: int, number: int) -> Iterator[tuple[int, Body]]:
         """Yield the batches of ``generation``, numbered from ``number`` on.
@@ -77,12 +80,11 @@ class Log:
 
     def resume(self, generation: int) -> None:
         """Append behind the records that `read` has found of ``generation``."""
-        self.generation = generation
         self._current = self._files[generation % 2]
 
     def begin(self, generation: int) -> None:
         """Append to ``generation`` from now on; what its file has is no longer needed."""
-        self.resume(generation)
+        self._current = self._files[generation % 2]
         self._current.begin(generation)
 
     def append(self, number: int, batches: Sequence[bytes]) -> None:
@@ -110,7 +112,7 @@ class _LogFile:
         self._name = path.name
         self._log_id = log_id
         self._sync = sync
-        self._generation = 0
+        self.generation = 0
         self._end = FIRST_RECORD
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -124,7 +126,7 @@ class _LogFile:
             raise
 
     def read(self, generation: int, number: int) -> Iterator[tuple[int, Body]]:
-        self._generation = generation
+        self.generation = generation
         self._end = FIRST_RECORD
         while True:
             head = os.pread(self._file, HEAD_BYTES, self._end)
@@ -152,14 +154,14 @@ class _LogFile:
         self._check_rest(number)
 
     def begin(self, generation: int) -> None:
-        self._generation = generation
+        self.generation = generation
         self._end = FIRST_RECORD
         if self._size > KEPT_BYTES_MAX:
             os.ftruncate(self._file, KEPT_BYTES_MAX)
             self._size = KEPT_BYTES_MAX
 
     def append(self, number: int, batches: Sequence[bytes]) -> None:
-        record = encode_record(self._log_id, self._generation, number, batches)
+        record = encode_record(self._log_id, self.generation, number, batches)
         end = self._end + len(record)
         if end > self._size:
             self._take_room(end)
@@ -192,7 +194,7 @@ class _LogFile:
 
     def _check_rest(self, number: int) -> None:
         """Look for records behind the end: the one at the end is then damaged, not cut off."""
-        marker = self._log_id + self._generation.to_bytes(8)
+        marker = self._log_id + self.generation.to_bytes(8)
         # Not by `mmap`: in CPython before 3.11.5 its `find` reads beyond the end (gh-105235).
         offset = self._end + 1
         while len(piece := os.pread(self._file, SEARCHED_BYTES, offset)) >= len(marker):
@@ -205,24 +207,14 @@ class _LogFile:
 
 
 def create_log_files(directory: Path, log_id: bytes) -> None:
-    """Make the files of an empty log, in place of those that are there; sync the directory after.
+    """Make the files of an empty log durably, in place of those that are there.
 
     Raises:
         OSError: There is no room, or we may not.
     """
     for name in LOG_NAMES:
-        path = directory / name
-        aside = directory / f"{name}.new"
-        aside.unlink(missing_ok=True)
-        file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        try:
-            block = _encode_file_head(log_id).ljust(FIRST_RECORD, b"\0")
-            if os.write(file, block) < len(block):
-                raise OSError(f"{aside} could not be written whole")
-            os.fsync(file)
-        finally:
-            os.close(file)
-        aside.rename(path)
+        head = _encode_file_head(log_id).ljust(FIRST_RECORD, b"\0")
+        write_private_file(directory / name, head)
 
 
 def has_records(directory: Path) -> bool:

@@ -45,6 +45,23 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["secret"]
 
 
+def test_a_file_that_was_written_is_on_disk_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Breaks when only the content is synced: a power cut may then take the name away again.
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_private_file(tmp_path / "secret", b"content")
+
+    assert synced == [str(tmp_path / "secret.new"), str(tmp_path)]
+
+
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o601, 0o666])
 def test_a_file_open_to_others_is_refused_with_the_command_that_closes_it(
     tmp_path: Path, bits: int

@@ -13,7 +13,7 @@ import pytest
 
 from runtime.edge.lmdb_format import GENERATIONS, HEADER, MERGED, META, WRITTEN, encode_number
 from runtime.edge.lmdb_store import LmdbStore
-from runtime.edge.log_file import LOG_NAMES
+from runtime.edge.log_file import LOG_NAMES, create_log_files
 from runtime.edge.log_records import HEAD_BYTES, decode_head, encode_batch, encode_record
 from runtime.errors import StoreUnusable
 from runtime.ports import Batch
@@ -337,6 +337,30 @@ def test_a_refused_store_keeps_no_file_open(path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+def test_a_start_that_fails_at_its_last_act_keeps_no_file_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(directory: Path, map_bytes: int) -> None:
+        raise OSError(27, "File too large")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr("runtime.edge.lmdb_tree.stretch", fail)
+
+    assert "File too large" in refusal(path)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_store_whose_making_was_cut_off_behind_its_log_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    create_log_files(path, b"an older")
+
+    with LmdbStore(path, owner="A") as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+    with LmdbStore(path, owner="A") as store:
+        assert all_rows(store, FLOWS) == {b"a": b"1"}
+
+
 def test_a_database_older_than_its_log_is_torn(path: Path) -> None:
     # As when only data.mdb was brought back from a backup.
     shutil.copy(path / "data.mdb", path / "older.mdb")
@@ -363,19 +387,19 @@ def test_a_database_newer_than_its_log_is_torn(path: Path) -> None:
 def test_a_count_of_no_number_is_torn(path: Path, key: bytes) -> None:
     edit(path, lambda txn, env: txn.put(key, b"12", db=env.open_db(META, txn)))
 
-    assert "is not a batch number" in refusal(path)
+    assert f"{key.decode()} is '3132' and not a number" in refusal(path)
 
 
 def test_a_lost_count_of_merged_generations_is_torn(path: Path) -> None:
     edit(path, lambda txn, env: txn.delete(GENERATIONS, db=env.open_db(META, txn)))
 
-    assert "is not a batch number" in refusal(path)
+    assert "generations is '' and not a number" in refusal(path)
 
 
 def test_a_lost_count_of_merged_batches_is_torn(path: Path) -> None:
     edit(path, lambda txn, env: txn.delete(MERGED, db=env.open_db(META, txn)))
 
-    assert "is not a batch number" in refusal(path)
+    assert "merged is '' and not a number" in refusal(path)
 
 
 def test_a_half_made_store_is_made_anew(tmp_path: Path, original: Path) -> None:
