@@ -94,8 +94,8 @@ class NotaryQueue:
                 self._learnt_from // 2,
             )
         requests = self._answered - taken.answered
-        # A clock that was put forward must not close the notary for longer than a wait.
-        waited_ms = min(max(0, now_ms - taken.at_ms), WAIT_SECONDS_MAX * 1000)
+        # One request that took very long must not close the notary for longer than a wait.
+        waited_ms = min(now_ms - taken.at_ms, WAIT_SECONDS_MAX * 1000)
         self._weighed_ms += waited_ms * requests
         self._weight += requests**2
         self._learnt_from += 1

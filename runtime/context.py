@@ -1,4 +1,4 @@
-"""What a flow can ask of its runtime besides sessions and steps: time, chance, identity."""
+"""What a flow can ask of its runtime besides sessions and steps: time, randomness, identity."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from runtime.driver import FlowInfo, driver
+from runtime.limits import WAIT_SECONDS_MAX
 from runtime.party import Party
 
 T = TypeVar("T")
@@ -19,12 +20,14 @@ def now() -> datetime:
 
 
 def sleep(seconds: float) -> None:
-    """Suspend for ``seconds``, counted from now, over restarts; no limit."""
+    """Suspend for ``seconds``, counted from now, over restarts; a thousand years at most."""
     driver("sleep").sleep_until(None, _milliseconds(seconds, "sleep"))
 
 
 def sleep_until(time: datetime) -> None:
     """Suspend until ``time`` (aware), over restarts; returns at once if it is past."""
+    if not isinstance(time, datetime):
+        raise TypeError(f"sleep_until takes a datetime, not {type(time).__name__}")
     if time.tzinfo is None:
         raise ValueError("sleep_until needs a datetime with a time zone")
     driver("sleep_until").sleep_until(round(time.timestamp() * 1000), 0)
@@ -44,15 +47,18 @@ def uuid4() -> UUID:
 def timeout(seconds: float) -> Iterator[None]:
     """Bound every wait for a peer or for time inside the block; `FlowTimeout` is raised there.
 
-    The deadline is journaled, so a restart does not extend it. Blocks nest; the earliest counts.
-    Steps are not interrupted.
+    That is each wait for a message, for acceptance, for room at a peer that is far behind, for the
+    end of a sleep or for the next attempt at a step. A message that waits for room is on its way
+    all the same. A step that runs is not interrupted. The deadline is journaled, so a restart does
+    not extend it. Blocks nest; the earliest counts. A flow that is `critical` never ends by it: if
+    nobody catches the `FlowTimeout`, the flow is held.
     """
     current = driver("timeout")
-    current.enter_deadline(_milliseconds(seconds, "timeout"))
+    due = current.enter_deadline(_milliseconds(seconds, "timeout"))
     try:
         yield
     finally:
-        current.leave_deadline()
+        current.leave_deadline(due)
 
 
 def durable() -> None:
@@ -90,6 +96,10 @@ def service(kind: type[T]) -> T:
 
 
 def _milliseconds(seconds: float, asked: str) -> int:
-    if not seconds >= 0:
-        raise ValueError(f"{asked} takes a number of seconds that is not negative, not {seconds}")
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"{asked} takes a number of seconds, not {type(seconds).__name__}")
+    if not 0 <= seconds <= WAIT_SECONDS_MAX:
+        raise ValueError(
+            f"{asked} takes a number of seconds from 0 to {WAIT_SECONDS_MAX:,}, not {seconds}"
+        )
     return round(seconds * 1000)

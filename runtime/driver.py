@@ -90,11 +90,11 @@ class Driver(Protocol):
     def kept(self, label: bytes, make: Callable[[bytes], T]) -> T:
         """Return what ``make`` made of the derived bytes at the first call with ``label``."""
 
-    def enter_deadline(self, delay_ms: int) -> None:
-        """Bound all waits until `leave_deadline`."""
+    def enter_deadline(self, delay_ms: int) -> object:
+        """Bound all waits until `leave_deadline` is called with what this returns."""
 
-    def leave_deadline(self) -> None:
-        """Undo the latest `enter_deadline`."""
+    def leave_deadline(self, due: object) -> None:
+        """Undo the `enter_deadline` that returned ``due``."""
 
     def durable(self) -> None:
         """Wait until all that the flow did is durable."""

@@ -19,6 +19,8 @@ from runtime.errors import (
     BadMessage,
     FlowException,
     FlowFailed,
+    FlowTimeout,
+    PeerTimedOut,
     SennitError,
     SessionError,
     UndecodableEvent,
@@ -109,6 +111,8 @@ def unpack_error(
     Otherwise it is a plain `FlowException` with ``original_class``. Never raises.
     """
     cls = _flow_exception_class(packed.cls_name)
+    if peer is not None and cls is not None and issubclass(cls, FlowTimeout):
+        cls = PeerTimedOut
     error = None if cls is None else _rebuilt(packed, cls)
     if not isinstance(error, FlowException):
         error = _stand_in(packed)

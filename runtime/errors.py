@@ -2,7 +2,8 @@
 
 SennitError
 ├── FlowException             part of a flow's contract: crosses to the direct peers
-│   └── FlowTimeout               a `timeout` ran out
+│   ├── FlowTimeout               a `timeout` of this flow ran out
+│   └── PeerTimedOut              a `timeout` of the peer's flow ran out there, and nobody caught it
 ├── UnexpectedFlowEnd         the peer ended, failed, refused or was killed
 ├── FlowKilled                the result of a flow that was killed
 ├── FlowFailed                the result, after a restart, of a flow that failed otherwise
@@ -68,6 +69,13 @@ FlowException.known[f"{FlowException.__module__}.{FlowException.__qualname__}"] 
 
 class FlowTimeout(FlowException, TimeoutError):
     """A `timeout` ran out while the flow was waiting inside it."""
+
+
+class PeerTimedOut(FlowException):
+    """A `timeout` ran out in the peer's flow: what its `FlowTimeout` is to us.
+
+    No `TimeoutError`, so that nobody takes it for the end of a timeout of their own.
+    """
 
 
 class UnexpectedFlowEnd(SennitError):

@@ -35,6 +35,12 @@ TOMBSTONE_MS: Final = 24 * 60 * 60 * 1000
 RESEND_MS_FIRST: Final = 500
 RESEND_MS_MAX: Final = 30_000
 
+# How long it may take until a wall clock that was set is noticed. Shorter waits run on steady time.
+WALL_CLOCK_LOOK_MS: Final = 60_000
+
+# No sleep or timeout is longer; it keeps times within what a date can be.
+WAIT_SECONDS_MAX: Final = 1_000 * 366 * 24 * 60 * 60
+
 # One turn of the engine; then other greenlets of the process have theirs.
 TURN_MS_MAX: Final = 5
 

@@ -174,8 +174,15 @@ class Loop(Protocol):
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call once, from the hub, in a later turn of the loop."""
 
+    def call_after(self, delay_ms: int, callback: Callable[[], None]) -> Timer:
+        """Call once, from the hub, ``delay_ms`` from now, whatever the wall clock does."""
+
     def call_at(self, time_ms: int, callback: Callable[[], None]) -> Timer:
-        """Call once, from the hub, when the clock has reached ``time_ms``; soon if it has."""
+        """Call once, from the hub, when the wall clock has reached ``time_ms``; soon if it has.
+
+        A clock that is set while this waits is noticed within `WALL_CLOCK_LOOK_MS`. A wait that is
+        not longer than that does not look at it any more.
+        """
 
     def signal(self) -> Signal:
         """Return a new signal, not set."""
@@ -185,14 +192,20 @@ class Loop(Protocol):
 
 
 class Clock(Protocol):
-    """Wall time."""
+    """Wall time, which people and programs set, and steady time, which nobody does."""
 
     def now_ms(self) -> int:
         """Return milliseconds since 1970 UTC."""
 
+    def steady_ms(self) -> int:
+        """Return milliseconds since some instant of this process's life; it never goes back.
+
+        For lengths of time only: it means nothing to another process, or after a restart.
+        """
+
 
 class Entropy(Protocol):
-    """Chance."""
+    """Randomness."""
 
     def random_bytes(self, size: int) -> bytes:
         """Return ``size`` unpredictable bytes."""

@@ -1,7 +1,8 @@
 """`Session`: the author's handle on a typed, ordered, exactly-once conversation with one peer."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, overload
+from types import UnionType
+from typing import Any, TypeVar, cast, overload
 
 from runtime.codec import Packed, pack, unpack
 from runtime.driver import Driver, PeerInfo, driver
@@ -52,8 +53,15 @@ class Session:
         """
         self._here("Session.send").send(((self._number, pack(value)),))
 
-    def receive(self, expected: type[T]) -> Untrusted[T]:
+    @overload
+    def receive(self, expected: type[T]) -> Untrusted[T]: ...
+    @overload
+    def receive(self, expected: UnionType) -> Untrusted[Any]: ...
+    def receive(self, expected: type[T] | UnionType) -> Untrusted[T] | Untrusted[Any]:
         """Suspend until the peer's next message is here, maybe for days.
+
+        ``expected`` may be a union, ``Yes | No``; a type checker learns its members from the check
+        that `Untrusted.unwrap` is given.
 
         Raises `UnexpectedMessage` or `BadMessage` (the message is consumed), the peer's
         `FlowException`, `UnexpectedFlowEnd`, `SessionClosed` or, inside a `timeout`, `FlowTimeout`.
@@ -62,7 +70,13 @@ class Session:
         packed = current.receive((self._number,), f"receive {_name(expected)}")[0]
         return self._typed(packed, expected)
 
-    def exchange(self, value: object, expected: type[T]) -> Untrusted[T]:
+    @overload
+    def exchange(self, value: object, expected: type[T]) -> Untrusted[T]: ...
+    @overload
+    def exchange(self, value: object, expected: UnionType) -> Untrusted[Any]: ...
+    def exchange(
+        self, value: object, expected: type[T] | UnionType
+    ) -> Untrusted[T] | Untrusted[Any]:
         """Send ``value``, then receive; one suspension."""
         self.send(value)
         return self.receive(expected)
@@ -84,9 +98,9 @@ class Session:
             )
         return current
 
-    def _typed(self, packed: Packed, expected: type[T]) -> Untrusted[T]:
+    def _typed(self, packed: Packed, expected: type[T] | UnionType) -> Untrusted[T]:
         try:
-            return Untrusted(unpack(packed, expected))
+            return Untrusted(unpack(packed, cast("type[T]", expected)))
         except UnexpectedMessage as error:
             where = f"{error.where} {self._driver.where(self._number)}".strip()
             raise UnexpectedMessage(error.expected, error.got, where) from None
@@ -120,9 +134,12 @@ def send_all(sessions: Sequence[Session] | Mapping[Session, object], value: obje
 @overload
 def receive_all(sessions: Sequence[Session], expected: type[T]) -> list[Untrusted[T]]: ...
 @overload
+def receive_all(sessions: Sequence[Session], expected: UnionType) -> list[Untrusted[Any]]: ...
+@overload
 def receive_all(sessions: Mapping[Session, type[T]]) -> dict[Session, Untrusted[T]]: ...
 def receive_all(
-    sessions: Sequence[Session] | Mapping[Session, type[T]], expected: type[T] | None = None
+    sessions: Sequence[Session] | Mapping[Session, type[T]],
+    expected: type[T] | UnionType | None = None,
 ) -> list[Untrusted[T]] | dict[Session, Untrusted[T]]:
     """Suspend until every session has a message, then take one of each.
 
@@ -130,7 +147,7 @@ def receive_all(
     if a session is named twice.
     """
     if isinstance(sessions, Mapping):
-        types = dict(sessions)
+        types: dict[Session, type[T] | UnionType] = dict(sessions)
     else:
         assert expected is not None
         types = dict.fromkeys(sessions, expected)
@@ -139,7 +156,7 @@ def receive_all(
     return received if isinstance(sessions, Mapping) else list(received.values())
 
 
-def _receive_each(types: dict[Session, type[T]]) -> dict[Session, Untrusted[T]]:
+def _receive_each(types: "Mapping[Session, type[T] | UnionType]") -> dict[Session, Untrusted[T]]:
     current = driver("receive_all")
     names = ", ".join(_name(kind) for kind in types.values())
     numbers = [session._number for session in types]  # noqa: SLF001

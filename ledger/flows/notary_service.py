@@ -69,19 +69,19 @@ class Notary:
 
     def take(self, flow_id: FlowId) -> None:
         """Count a request that can be answered as soon as it is its turn."""
-        self.queue.take(flow_id, self._clock.now_ms())
+        self.queue.take(flow_id, self._clock.steady_ms())
 
     def wait_for_client(self, flow_id: FlowId) -> None:
         """Count a request that waits for its client to send more; see `NotaryQueue`."""
-        self.queue.wait_for_client(flow_id, self._clock.now_ms())
+        self.queue.wait_for_client(flow_id, self._clock.steady_ms())
 
     def send_away(self) -> float:
         """Return after how many seconds a request shall come again, 0 if it is to be taken now."""
-        return self.queue.send_away(self._clock.now_ms())
+        return self.queue.send_away(self._clock.steady_ms())
 
     def answered(self, flow_id: FlowId) -> None:
         """Count a request no more, and learn how long it took."""
-        self.queue.answered(flow_id, self._clock.now_ms())
+        self.queue.answered(flow_id, self._clock.steady_ms())
 
     def await_signature(self, tx_id: SecureHash) -> None:
         """Note that a grant is about to become durable; the signature will be asked for then."""

@@ -137,9 +137,10 @@ class DeadlineSet(Event, tag=10, frozen=True):
 
 
 class TimedOut(Event, tag=11, frozen=True):
-    """A wait ended because the deadline ``until`` had come."""
+    """A wait ended because the deadline ``until`` had come; ``on`` is what the flow waited for."""
 
     until: int
+    on: str
 
 
 class Closed(Event, tag=12, frozen=True):
@@ -233,7 +234,7 @@ def describe(event: AnyEvent) -> str:
         case DeadlineSet():
             return "timeout"
         case TimedOut():
-            return "a wait that timed out"
+            return f"a wait ({event.on}) that timed out"
         case Closed():
             return f"close session {event.session}"
         case Entered():

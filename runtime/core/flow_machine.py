@@ -226,10 +226,10 @@ class FlowMachine:
         """Match the time-out of a wait."""
         return self._of_kind(TimedOut, path, "a wait that times out")
 
-    def times_out(self, *, path: str) -> bool:
-        """Tell whether a recorded time-out comes next; nothing moves."""
+    def times_out(self, *, path: str, on: str | None = None) -> bool:
+        """Tell whether a recorded time-out (of a wait ``on`` that) comes next; nothing moves."""
         event = self._next()
-        return isinstance(event, TimedOut) and event.path == path
+        return isinstance(event, TimedOut) and event.path == path and on in (None, event.on)
 
     def peer_read(self, *, path: str, session: int) -> PeerRead | Received | TimedOut | None:
         """Match a question for the peer's version; it may have been refused, or timed out."""

@@ -1,5 +1,6 @@
 """What to do with a flow that failed: (error, history) -> decision. The first rule decides.
 
+a time-out that escapes a critical flow     hold: it may have finalised a transaction
 FlowException, its own or a peer's          fail, tell the peers
 RetryLater                                  retry with back-off, for ever
 HoldForOperator anywhere in the cause chain hold
@@ -16,8 +17,10 @@ import msgspec
 from runtime.errors import (
     Diverged,
     FlowException,
+    FlowTimeout,
     HoldForOperator,
     JournalFull,
+    PeerTimedOut,
     RetryLater,
     UndecodableEvent,
     UnknownFlow,
@@ -57,6 +60,8 @@ def triage(
 
     ``chance`` in [0, 1) is the jitter of the back-off.
     """
+    if is_critical and isinstance(error, FlowTimeout | PeerTimedOut):
+        return Hold("timed out after it may have finalised a transaction")
     if isinstance(error, FlowException):
         return Fail()
     if any(isinstance(cause, RetryLater) for cause in causes(error)):

@@ -82,7 +82,7 @@ class NetworkDirectory:
         self._files: dict[Path, _File] = {}
         self._by_name: dict[PeerName, NodeInfo] = {}
         self._by_curve_key: dict[bytes, NodeInfo] = {}
-        self._refreshed_ms = clock.now_ms()
+        self._refreshed_ms = clock.steady_ms()
         self._on_change: Callable[[], None] | None = None
         self._read_node_infos()
 
@@ -137,9 +137,8 @@ class NetworkDirectory:
 
     def refresh(self) -> None:
         """Read what has changed on disk, unless that was done less than a second ago."""
-        now_ms = self._clock.now_ms()
-        # A clock that was set back must not stop us for ever.
-        if abs(now_ms - self._refreshed_ms) < DIRECTORY_REFRESH_MS_MIN:
+        now_ms = self._clock.steady_ms()
+        if now_ms - self._refreshed_ms < DIRECTORY_REFRESH_MS_MIN:
             return
         self._refreshed_ms = now_ms
         self._refresh_parameters()

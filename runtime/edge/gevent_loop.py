@@ -1,4 +1,4 @@
-"""The event loop that flows live on: gevent's, with wall time from a `Clock`.
+"""The event loop that flows live on: gevent's, with time from a `Clock`.
 
 All methods belong to the thread of the hub that was current when the loop was made.
 """
@@ -6,18 +6,16 @@ All methods belong to the thread of the hub that was current when the loop was m
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import greenlet
 from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Hub
 
+from runtime.edge.wall_timers import WallTimer, WallTimers
+from runtime.limits import WALL_CLOCK_LOOK_MS
 from runtime.ports import Clock
-
-# How late, at most, we notice that the wall clock was set forward. An idle timer costs one wake-up
-# in this time.
-TIMER_SECONDS_MAX: Final = 3_600.0
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +31,11 @@ class GeventLoop:
     An exception that a callback lets through is logged and goes no further.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, look_ms: int = WALL_CLOCK_LOOK_MS) -> None:
         self._hub = get_hub()
+        self._look_ms = look_ms
+        self._wall_timers = WallTimers(clock, self.call_after, look_ms)
+        self._next_look: GeventTimer | None = None
 
     @property
     def hub(self) -> greenlet.greenlet:
@@ -46,14 +46,19 @@ class GeventLoop:
         """Call once, from the hub, in a later turn of the loop."""
         self._hub.loop.run_callback(_guarded, callback)
 
-    def call_at(self, time_ms: int, callback: Callable[[], None]) -> "GeventTimer":
-        """Call once, from the hub, when the clock has reached ``time_ms``; soon if it has.
+    def call_after(self, delay_ms: int, callback: Callable[[], None]) -> "GeventTimer":
+        """Call once, from the hub, ``delay_ms`` from now; gevent's timers run on steady time."""
+        return GeventTimer(self._hub, delay_ms, callback)
 
-        gevent's timers run on monotonic time. When one has run out, the wall clock is asked again:
-        if it was set back meanwhile, we wait for the rest; if it was set forward, the call is late,
-        by at most `TIMER_SECONDS_MAX`, and never early.
+    def call_at(self, time_ms: int, callback: Callable[[], None]) -> WallTimer:
+        """Call once, from the hub, when the wall clock has reached ``time_ms``; soon if it has.
+
+        While a timer waits for longer than ``look_ms``, the loop looks at the wall clock once in
+        that time; otherwise it has nothing to do.
         """
-        return GeventTimer(self._hub, self._clock, time_ms, callback)
+        timer = self._wall_timers.call_at(time_ms, callback)
+        self._keep_looking()
+        return timer
 
     def signal(self) -> "GeventSignal":
         """Return a new signal, not set."""
@@ -73,6 +78,15 @@ class GeventLoop:
             raise outcome.exception
         return outcome.value
 
+    def _keep_looking(self) -> None:
+        if self._next_look is None and self._wall_timers.has_long:
+            self._next_look = self.call_after(self._look_ms, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        self._wall_timers.look()
+        self._keep_looking()
+
 
 class GeventSignal:
     """A `runtime.ports.Signal`."""
@@ -90,32 +104,21 @@ class GeventSignal:
 
 
 class GeventTimer:
-    """A pending call of `GeventLoop.call_at`."""
+    """A pending call of `GeventLoop.call_after`."""
 
-    def __init__(self, hub: Hub, clock: Clock, time_ms: int, callback: Callable[[], None]) -> None:
-        self._hub = hub
-        self._clock = clock
-        self._time_ms = time_ms
+    def __init__(self, hub: Hub, delay_ms: int, callback: Callable[[], None]) -> None:
         self._callback = callback
-        self._watcher = self._arm()
+        self._watcher: _TimerWatcher = hub.loop.timer(max(0, delay_ms) / 1000)
+        self._watcher.start(self._ring, update=True)
 
     def cancel(self) -> None:
         """Make sure that the call does not happen (any more)."""
         self._watcher.stop()
         self._watcher.close()
 
-    def _arm(self) -> _TimerWatcher:
-        delay_seconds = max(0.0, (self._time_ms - self._clock.now_ms()) / 1000)
-        watcher = self._hub.loop.timer(min(delay_seconds, TIMER_SECONDS_MAX))
-        watcher.start(self._ring, update=True)
-        return watcher
-
     def _ring(self) -> None:
         self._watcher.close()
-        if self._clock.now_ms() < self._time_ms:
-            self._watcher = self._arm()
-        else:
-            _guarded(self._callback)
+        _guarded(self._callback)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
 from runtime.ids import PeerName, SessionId
-from runtime.ports import Batch, Clock, Loop, Space, Store, Timer, keys_of
+from runtime.ports import Batch, Loop, Space, Store, Timer, keys_of
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -43,7 +43,6 @@ class Commits:
         self,
         store: Store,
         loop: Loop,
-        clock: Clock,
         *,
         ready: "deque[FlowRun]",
         on_turn: Callable[[], None],
@@ -52,7 +51,6 @@ class Commits:
     ) -> None:
         self.store = store
         self.loop = loop
-        self.clock = clock
         self.number = 0
         self.durable = 0
         self.is_scheduled = False
@@ -267,7 +265,7 @@ class Commits:
 
     def _arm_lazily(self) -> None:
         if self._lazy_timer is None:
-            self._lazy_timer = self.loop.call_at(self.clock.now_ms() + LAZY_MS, self._lazy_due)
+            self._lazy_timer = self.loop.call_after(LAZY_MS, self._lazy_due)
 
     def _lazy_due(self) -> None:
         # It stays armed when a commit has taken the rows along; then there is nothing to do.

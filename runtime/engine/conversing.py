@@ -13,7 +13,7 @@ from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
 from runtime.engine.inbox import remove_unread
 from runtime.engine.timing import raise_recorded_timeout, raise_timeout, wait_or_time_out
-from runtime.engine.waits import Wait
+from runtime.engine.waits import ROOM
 from runtime.error_codec import decode_error, pack_error
 from runtime.errors import (
     FlowException,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
 
 
+ACCEPTANCE: Final = "acceptance"
 _OPENING: Final = Status.OPENING
 _ENDINGS: Final = (Error, End, Refuse)
 # A flow may have very many sessions. It serves the first, and the last ones are likely to live.
@@ -188,6 +189,8 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
 
 
 def _await_room(run: "FlowRun", number: int) -> None:
+    if run.deadlines and run.machine.times_out(path=run.path, on=ROOM):
+        raise_timeout(run, ROOM)
     machine = run.sessions[number]
     outbox = run.manager.outbox
     while (
@@ -197,7 +200,7 @@ def _await_room(run: "FlowRun", number: int) -> None:
     ):
         # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
         outbox.when_room(machine.sid, run.make_ready)
-        run.suspend(Wait(on="room at the peer", since=run.now(), sessions=(number,)))
+        wait_or_time_out(run, ROOM, (number,))
 
 
 # --- receive ------------------------------------------------------------------------------------
@@ -333,7 +336,7 @@ def peer_info(run: "FlowRun", number: int) -> PeerInfo:
         while machine.peer_sid is None:
             if _head_is_ending(machine):
                 raise _take_ending(run, number)
-            wait_or_time_out(run, "acceptance", (number,))
+            wait_or_time_out(run, ACCEPTANCE, (number,))
         run.append(PeerRead(run.now(), run.path, number))
     return PeerInfo(
         party=counterparty(run, number),
@@ -376,10 +379,10 @@ def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
         if recorded is not None:
             raise _seen(run, number, _content(recorded.envelope))
         if run.deadlines and run.machine.times_out(path=run.path):
-            raise_timeout(run)
+            raise_timeout(run, ACCEPTANCE)
         machine = run.sessions[number]
         while not run.machine.is_replaying and machine.status is Status.OPENING:
-            wait_or_time_out(run, "acceptance", (number,))
+            wait_or_time_out(run, ACCEPTANCE, (number,))
         head = machine.unread[0][0] if machine.unread else None
         if not run.machine.is_replaying and isinstance(head, Refuse):
             raise _take_ending(run, number)

@@ -60,7 +60,6 @@ class Engine:
         self.commits = Commits(
             store,
             loop,
-            clock,
             ready=self.ready,
             on_turn=self._turn,
             transmit=self._transmit,
@@ -192,11 +191,11 @@ class Engine:
                 # A timer that is due, not call_soon: gevent looks at sockets and timers between two
                 # of the former, but not between two callbacks.
                 self.commits.is_scheduled = True
-                self.loop.call_at(0, self._turn)
+                self.loop.call_after(0, self._turn)
 
     def _run_ready(self) -> None:
         ready = self.ready
-        until = self.clock.now_ms() + TURN_MS_MAX
+        until = self.clock.steady_ms() + TURN_MS_MAX
         for look in count(1):
             for _ in range(_LOOK_EVERY):
                 if not ready:
@@ -206,7 +205,7 @@ class Engine:
                     run.resume()
                 except Exception as error:  # ours: a flow's own errors end inside its greenlet
                     self.manager.hospital.broken(run, error)
-            if self.clock.now_ms() >= until:
+            if self.clock.steady_ms() >= until:
                 return
             if look == _SUBMIT_AT_LOOK:
                 self.commits.submit()

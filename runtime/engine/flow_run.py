@@ -29,7 +29,7 @@ from runtime.engine.greenlets import Unwinding
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
 from runtime.engine.verdict import verdict
-from runtime.engine.waits import COMMIT, Wait
+from runtime.engine.waits import COMMIT, Due, Wait
 from runtime.errors import (
     BadMessage,
     FlowSetAside,
@@ -73,6 +73,7 @@ class FlowRun:
         "deadlines",
         "definition",
         "derived",
+        "due",
         "ended_ms",
         "error",
         "error_id",
@@ -140,6 +141,7 @@ class FlowRun:
         self.is_ready = False
         self.retries = 0
         self.retried_at_index = -1
+        self.due: Due | None = None  # of the last wait; it outlives the greenlet
         self.error: BaseException | None = None
         self.error_id: ErrorId | None = None
         self.hold_reason = ""
@@ -167,7 +169,7 @@ class FlowRun:
         self.session_next = 1
         self.derived: dict[bytes, int] = {}
         self.kept_values: dict[bytes, object] = {}
-        self.deadlines: list[int] = []
+        self.deadlines: list[Due] = []
         self.frame: Frame | None = None
         self.step_number = 0
         # None while there is no greenlet: it refers to us, and an ended flow must be no cycle.
@@ -285,15 +287,16 @@ class FlowRun:
             self.manager.ready.append(self)
             self.commits.schedule()
 
-    def suspend(self, wait: Wait) -> None:
-        """Give the loop its turn; returns after `make_ready`. A deadline makes ready by itself."""
+    def suspend(self, wait: Wait, due: Due | None = None) -> None:
+        """Give the loop its turn; returns after `make_ready`, which ``due`` calls by itself."""
         self.check_journal()
         self.wait = wait
         self.machine.suspended()
         if self.watchers:
             self.changed()
-        if wait.until is not None:
-            self.timer = self.manager.loop.call_at(wait.until, self.make_ready)
+        if due is not None:
+            self.due = due
+            self.timer = due.arm(self.manager.loop, self.make_ready)
         _switch(self.hub)
         if self.timer is not None:
             self.timer.cancel()
@@ -329,11 +332,12 @@ class FlowRun:
         self.unwind()
         self.machine = machine
 
-    def await_retry(self, time_ms: int, error: BaseException, due: Callable[[], None]) -> None:
-        """Call ``due`` at ``time_ms`` to run again; called as the greenlet's last act."""
+    def await_retry(self, delay_ms: int, error: BaseException, due: Callable[[], None]) -> None:
+        """Call ``due`` in ``delay_ms`` to run again; called as the greenlet's last act."""
         self.machine.move(Input.RETRIED)
-        self.wait = Wait(on=f"retry after {words_of(error)}", since=self.now(), until=time_ms)
-        self.timer = self.manager.loop.call_at(time_ms, due)
+        now = self.now()
+        self.wait = Wait(on=f"retry after {words_of(error)}", since=now, until=now + delay_ms)
+        self.timer = self.manager.loop.call_after(delay_ms, due)
 
     def let_go(self) -> None:
         """Drop what only a living flow needs; its greenlet is dead or goes on with another."""
@@ -437,12 +441,7 @@ class FlowRun:
     now_ms = timing.now_ms
     sleep_until = timing.sleep_until
     enter_deadline = timing.enter_deadline
-
-    def leave_deadline(self) -> None:
-        """See `runtime.driver.Driver`."""
-        # Not if this greenlet was taken down: the deadlines may be those of the next one.
-        if getcurrent() is self.greenlet:
-            self.deadlines.pop()
+    leave_deadline = timing.leave_deadline
 
     def derive(self, label: bytes) -> bytes:
         """See `runtime.driver.Driver`."""

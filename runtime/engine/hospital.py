@@ -194,7 +194,7 @@ class Hospital:
             words_of(error),
             extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
         )
-        run.await_retry(self.manager.clock.now_ms() + delay_ms, error, lambda: self._due(run))
+        run.await_retry(delay_ms, error, lambda: self._due(run))
 
     def _due(self, run: "FlowRun") -> None:
         if (

@@ -251,7 +251,7 @@ class Outbox:
 
     def _release(self, peer: PeerName, entry: _Entry, encoded: bytes) -> None:
         entry.is_released = True
-        entry.due_ms = self.clock.now_ms() + RESEND_MS_FIRST
+        entry.due_ms = self.clock.steady_ms() + RESEND_MS_FIRST
         self.commits.send(peer, encoded)
         link = self._links[peer]
         if link.timer is None:
@@ -271,8 +271,7 @@ class Outbox:
             link.timer = None
         if link.sessions:
             link.had_progress = False
-            due = self.clock.now_ms() + delay_ms
-            link.timer = self.loop.call_at(due, lambda: self._due(peer, link))
+            link.timer = self.loop.call_after(delay_ms, lambda: self._due(peer, link))
 
     def _due(self, peer: PeerName, link: _Link) -> None:
         link.timer = None
@@ -283,7 +282,7 @@ class Outbox:
     def _resend(self, peer: PeerName, link: _Link) -> None:
         """Transmit again what is due, once what it depends on is durable."""
         count = size = 0
-        now = self.clock.now_ms()
+        now = self.clock.steady_ms()
         for sid, session in link.sessions.items():
             if count > RESEND_ENVELOPES_MAX or size > RESEND_BYTES_MAX:
                 self._arm(peer, link, RESEND_PAUSE_MS)

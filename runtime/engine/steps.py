@@ -13,7 +13,7 @@ from runtime.driver import Driver, FlowGreenlet
 from runtime.engine.error_ids import words_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.store_txn import OpenTxn
-from runtime.engine.timing import wait_until
+from runtime.engine.timing import pause, raise_timeout
 from runtime.error_codec import decode_error, encode_error
 from runtime.errors import (
     FlowException,
@@ -112,8 +112,10 @@ def _replay(
             case StepAttempted():
                 attempt = event.attempt + 1
                 if not run.machine.is_replaying:
-                    _wait_for_attempt(run, step, event.retry_at)
+                    _wait_for_attempt(run, step, event)
                     break
+                if run.deadlines and run.machine.times_out(path=path):
+                    raise_timeout(run, _next_attempt(step))
             case StepIntended():
                 if not run.machine.is_replaying:
                     _interrupted(run, step, mark)
@@ -187,8 +189,9 @@ def _attempt_failed(
         "step failed, will be tried again",
         extra={"flow_id": run.flow_id, "step": step.name, "attempt": attempt, "error": text},
     )
-    run.append(StepAttempted(now, run.path, step.name, mark, attempt, text, retry_at))
-    _wait_for_attempt(run, step, retry_at)
+    event = StepAttempted(now, run.path, step.name, mark, attempt, text, retry_at)
+    run.append(event)
+    _wait_for_attempt(run, step, event)
 
 
 def _raise_outcome(run: "FlowRun", name: str, mark: bytes, error: BaseException) -> NoReturn:
@@ -201,9 +204,15 @@ def _raise_outcome(run: "FlowRun", name: str, mark: bytes, error: BaseException)
     raise replayed from error
 
 
-def _wait_for_attempt(run: "FlowRun", step: StepFunction[..., object], retry_at: int) -> None:
-    wait_until(run, f"next attempt at {step.name}", retry_at)
+def _wait_for_attempt(
+    run: "FlowRun", step: StepFunction[..., object], failed: StepAttempted
+) -> None:
+    pause(run, _next_attempt(step), failed.time, failed.retry_at)
     run.await_commit()
+
+
+def _next_attempt(step: StepFunction[..., object]) -> str:
+    return f"next attempt at {step.name}"
 
 
 def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]) -> object:

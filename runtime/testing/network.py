@@ -170,6 +170,7 @@ class SimulatedNode:
     def move_clock(self, ahead_ms: int) -> None:
         """Make the node's clock jump, or be ahead of the others from the start."""
         self.clock.ahead_ms += ahead_ms
+        self.loop.clock_was_set()
 
     def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
         """Start a flow; runs the simulation until its start is durable."""

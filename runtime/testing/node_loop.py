@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import greenlet
 
+from runtime.edge.wall_timers import WallTimer, WallTimers
+from runtime.limits import WALL_CLOCK_LOOK_MS
 from runtime.testing.simulated_loop import (
     SimulatedClock,
     SimulatedLoop,
@@ -23,14 +25,18 @@ class NodeClock:
         """Return the time that the node believes in."""
         return self._clock.now_ms() + self.ahead_ms
 
+    def steady_ms(self) -> int:
+        """Return the network's time, which no jump of the node's clock changes."""
+        return self._clock.steady_ms()
+
 
 class NodeLoop:
     """A `runtime.ports.Loop` on the network's loop. After `cut` nothing of it runs any more."""
 
     def __init__(self, loop: SimulatedLoop, clock: NodeClock) -> None:
         self._loop = loop
-        self._clock = clock
         self._is_cut = False
+        self._wall_timers = WallTimers(clock, self.call_after)
 
     @property
     def hub(self) -> greenlet.greenlet:
@@ -45,11 +51,17 @@ class NodeLoop:
         """See `runtime.ports.Loop`."""
         self._loop.call_soon(lambda: self._run(callback))
 
-    def call_at(self, time_ms: int, callback: Callable[[], None]) -> "NodeTimer":
-        """See `runtime.ports.Loop`. A clock that is set forward meanwhile makes it late."""
-        timer = NodeTimer()
-        self._arm(timer, time_ms, callback)
-        return timer
+    def call_after(self, delay_ms: int, callback: Callable[[], None]) -> SimulatedTimer:
+        """See `runtime.ports.Loop`."""
+        return self._loop.call_after(delay_ms, lambda: self._run(callback))
+
+    def call_at(self, time_ms: int, callback: Callable[[], None]) -> WallTimer:
+        """See `runtime.ports.Loop`."""
+        return self._wall_timers.call_at(time_ms, callback)
+
+    def clock_was_set(self) -> None:
+        """Have long timers notice it, as late as on a real node at the latest."""
+        self.call_after(WALL_CLOCK_LOOK_MS, self._wall_timers.look)
 
     def signal(self) -> SimulatedSignal:
         """See `runtime.ports.Loop`."""
@@ -62,28 +74,3 @@ class NodeLoop:
     def _run(self, callback: Callable[[], None]) -> None:
         if not self._is_cut:
             callback()
-
-    def _arm(self, timer: "NodeTimer", time_ms: int, callback: Callable[[], None]) -> None:
-        def ring() -> None:
-            if self._is_cut:
-                return
-            if self._clock.now_ms() < time_ms:
-                self._arm(timer, time_ms, callback)
-            else:
-                callback()
-
-        timer.armed = self._loop.call_at(time_ms - self._clock.ahead_ms, ring)
-
-
-class NodeTimer:
-    """A pending call of `NodeLoop.call_at`."""
-
-    __slots__ = ("armed",)
-
-    def __init__(self) -> None:
-        self.armed: SimulatedTimer | None = None
-
-    def cancel(self) -> None:
-        """Make sure that the call does not happen (any more)."""
-        if self.armed is not None:
-            self.armed.cancel()

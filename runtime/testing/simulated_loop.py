@@ -1,4 +1,4 @@
-"""Loop, clock and chance of a simulation: one thread, virtual time, everything from one seed.
+"""Loop, clock and randomness of a simulation: one thread, virtual time, everything from one seed.
 
 Time stands still while anything is ready and then jumps to the next timer, so a flow that sleeps
 for a month takes no time at all. With a seed, callbacks that are ready together run in an order
@@ -34,6 +34,10 @@ class SimulatedClock:
     def now_ms(self) -> int:
         """Return simulated time."""
         return self._now_ms
+
+    def steady_ms(self) -> int:
+        """Return how long the simulation has run by its own time."""
+        return self._now_ms - EPOCH_MS
 
     def advance_to(self, time_ms: int) -> None:
         """Move forward; never back."""
@@ -106,6 +110,10 @@ class SimulatedLoop:
     def call_soon(self, callback: Callable[[], None]) -> None:
         """See `runtime.ports.Loop`."""
         self._soon.append(callback)
+
+    def call_after(self, delay_ms: int, callback: Callable[[], None]) -> SimulatedTimer:
+        """See `runtime.ports.Loop`."""
+        return self.call_at(self.clock.now_ms() + delay_ms, callback)
 
     def call_at(self, time_ms: int, callback: Callable[[], None]) -> SimulatedTimer:
         """See `runtime.ports.Loop`."""

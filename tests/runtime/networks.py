@@ -33,13 +33,21 @@ def changed(value: T, **changes: object) -> T:
 
 
 class FixedClock:
-    """A clock that a test moves by hand."""
+    """A clock that a test moves by hand: time goes on by `pass_ms`, ``ahead_ms`` sets the clock."""
 
     def __init__(self, time_ms: int) -> None:
-        self.time_ms = time_ms
+        self.began_ms = time_ms
+        self.passed_ms = 0
+        self.ahead_ms = 0
 
     def now_ms(self) -> int:
-        return self.time_ms
+        return self.began_ms + self.passed_ms + self.ahead_ms
+
+    def steady_ms(self) -> int:
+        return self.passed_ms
+
+    def pass_ms(self, ms: int) -> None:
+        self.passed_ms += ms
 
 
 def make_network(directory: Path, spec: str = SPEC) -> CreatedNetwork:

@@ -63,7 +63,7 @@ EVENTS: Final[dict[str, AnyEvent]] = {
     "slept": Slept(TIME, "", TIME + 5000),
     "clocked": Clocked(TIME, ""),
     "deadline set": DeadlineSet(TIME, "", TIME + 5000),
-    "timed out": TimedOut(TIME, "", TIME + 5000),
+    "timed out": TimedOut(TIME, "", TIME + 5000, "sleep"),
     "closed": Closed(TIME, "", 1),
     "closing refused": Closed(TIME, "", 1, True),
     "entered": Entered(TIME, "", "trade.pay", 1, b"\x91\x01"),

@@ -133,7 +133,7 @@ RECORDED: Final[dict[str, AnyEvent]] = {
     "slept": Slept(TIME, "", TIME),
     "clocked": Clocked(TIME, ""),
     "deadline set": DeadlineSet(TIME, "", TIME),
-    "timed out": TimedOut(TIME, "", TIME),
+    "timed out": TimedOut(TIME, "", TIME, "sleep"),
     "closed": Closed(TIME, "", 1),
     "entered": Entered(TIME, "", "pay", 1, b"args"),
     "left": Left(TIME, "", "pay", False),
@@ -315,6 +315,8 @@ def test_a_time_out_can_be_looked_at_before_it_is_taken() -> None:
 
     assert flow.times_out(path="")
     assert not flow.times_out(path="3/")
+    assert flow.times_out(path="", on="sleep")
+    assert not flow.times_out(path="", on="room at the peer")
     assert flow.timed_out(path="") is not None
     assert not flow.times_out(path="")
 

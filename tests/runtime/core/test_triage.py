@@ -11,6 +11,7 @@ from runtime.errors import (
     FlowTimeout,
     HoldForOperator,
     JournalFull,
+    PeerTimedOut,
     RetryLater,
     StepInterrupted,
     UndecodableEvent,
@@ -67,6 +68,12 @@ def test_it_fails_and_tells_its_peers(error: BaseException) -> None:
 @pytest.mark.parametrize("error", HOLDING, ids=repr)
 def test_it_is_held(error: BaseException) -> None:
     assert isinstance(decide(error), Hold)
+
+
+@pytest.mark.parametrize("error", [FlowTimeout("late"), PeerTimedOut("late")], ids=repr)
+def test_a_time_out_holds_a_flow_that_may_have_finalised_a_transaction(error: Exception) -> None:
+    assert isinstance(decide(error, is_critical=True), Hold)
+    assert decide(error) == Fail()
 
 
 @pytest.mark.parametrize("error", RETRYING, ids=repr)

@@ -9,19 +9,8 @@ import greenlet
 import pytest
 from gevent.hub import Waiter
 
-from runtime.edge import gevent_loop
 from runtime.edge.gevent_loop import GeventLoop
 from runtime.edge.system_clock import SystemClock, SystemEntropy
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time_ms = 1_000_000
-
-    def now_ms(self) -> int:
-        return self.time_ms
 
 
 @pytest.fixture
@@ -150,55 +139,6 @@ def test_a_timer_may_cancel_itself(loop: GeventLoop) -> None:
     wait(lambda finish: loop.call_at(SystemClock().now_ms() + 2, finish))
 
     assert called == [1]
-
-
-def test_a_timer_never_calls_before_the_clock_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The clock is set back while the timer runs: it waits on, in steps of the maximum.
-    monkeypatch.setattr(gevent_loop, "TIMER_SECONDS_MAX", 0.005)
-    clock = HandClock()
-    loop = GeventLoop(clock)
-    called: list[int] = []
-    loop.call_at(clock.time_ms + 10, lambda: called.append(clock.time_ms))
-    clock.time_ms -= 60_000
-    gevent.sleep(0.05)
-    while_set_back = list(called)
-    clock.time_ms += 60_010
-    wait(lambda finish: loop.call_at(clock.time_ms, finish))
-    gevent.sleep(0.05)
-
-    assert while_set_back == []
-    assert called == [1_000_010]
-
-
-def test_a_clock_set_forward_is_noticed_within_the_maximum(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gevent_loop, "TIMER_SECONDS_MAX", 0.01)
-    clock = HandClock()
-    loop = GeventLoop(clock)
-    started = time.monotonic()
-
-    def set_forward() -> None:
-        clock.time_ms += 10**9
-
-    loop.call_soon(set_forward)
-    wait(lambda finish: loop.call_at(clock.time_ms + 10**8, finish))
-
-    assert time.monotonic() - started < 10
-
-
-def test_a_rearmed_timer_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gevent_loop, "TIMER_SECONDS_MAX", 0.001)
-    clock = HandClock()
-    loop = GeventLoop(clock)
-    called: list[int] = []
-    timer = loop.call_at(clock.time_ms + 10**6, lambda: called.append(1))
-    gevent.sleep(0.02)
-    timer.cancel()
-    clock.time_ms += 10**7
-    gevent.sleep(0.02)
-
-    assert called == []
 
 
 def test_a_signal_lets_those_who_wait_go_on(loop: GeventLoop) -> None:

@@ -248,7 +248,7 @@ def test_a_union_may_be_asked_for(network: SimulatedNetwork) -> None:
     def ask_for_either(peer: Party) -> list[str]:
         session = initiate(peer)
         session.send("go")
-        return [type(session.receive(Apple | str).unwrap(same)).__name__ for _ in range(2)]  # type: ignore[arg-type]
+        return [type(session.receive(Apple | str).unwrap(same)).__name__ for _ in range(2)]
 
     @responder(ask_for_either)
     def send_either(session: Session) -> None:
