@@ -125,11 +125,8 @@ class Engine:
         self.transport.close()
 
     def _unwind_all(self) -> None:
-        for run in list(self.manager.runs.values()):
-            try:
-                run.unwind()
-            except Exception:
-                log.exception("a flow could not be taken down", extra={"flow_id": run.flow_id})
+        detached = (run.detach() for run in list(self.manager.runs.values()))
+        self.manager.takedowns.finish([doomed for doomed in detached if doomed is not None])
         self.manager.greenlets.clear()
 
     # --- Runner -------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
 from runtime.engine.error_ids import words_of
-from runtime.engine.greenlets import Unwinding
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
+from runtime.engine.unwinding import TAKEN_DOWN, Doomed, refuse_all
 from runtime.engine.verdict import verdict
 from runtime.engine.waits import COMMIT, Due, Wait
 from runtime.errors import (
@@ -208,7 +208,8 @@ class FlowRun:
             outcome = self.definition.arguments.encode_result(value)
         except KeyboardInterrupt:
             # It is meant for the process; the flow begins again from its journal.
-            self.manager.hospital.interrupted(self)
+            if getcurrent() is self.greenlet:
+                self.manager.hospital.interrupted(self)
             raise
         except BaseException as raised:  # a flow's failure is a value to the engine
             error = raised
@@ -236,7 +237,7 @@ class FlowRun:
     def check_alive(self) -> None:
         """Stop code that has swallowed what takes its greenlet down; call it after user code."""
         if getcurrent() is not self.greenlet or self.set_aside is not None:
-            raise FlowUnwound("the flow is being taken down")
+            raise FlowUnwound(TAKEN_DOWN)
 
     def put_aside(self, error: BaseException, cause: BaseException | None = None) -> NoReturn:
         """Unwind the flow that calls this, and hand ``error`` to the hospital."""
@@ -245,7 +246,7 @@ class FlowRun:
         self.set_aside = error
         current = getcurrent()
         assert isinstance(current, FlowGreenlet)
-        current.driver = Unwinding()  # type: ignore[assignment]
+        refuse_all(current)
         raise FlowSetAside(error)
 
     def resume(self) -> None:
@@ -310,20 +311,22 @@ class FlowRun:
             except Exception:
                 log.exception("a watcher of a flow failed", extra={"flow_id": self.flow_id})
 
-    def unwind(self) -> None:
-        """Take the greenlet down, wherever it stands; its ``finally`` blocks have no effect."""
-        taken_down, self.greenlet = self.greenlet, None
+    def detach(self) -> Doomed | None:
+        """Part with the greenlet, which can't do anything any more; return it to be taken down."""
+        doomed, self.greenlet = self.greenlet, None
         if self.timer is not None:
             self.timer.cancel()
-        if taken_down is not None and not taken_down.dead:
-            taken_down.driver = Unwinding()  # type: ignore[assignment]
-            # When it has died, go on here and not in the hub, which would never come back to us.
-            taken_down.parent = getcurrent()
-            taken_down.throw(FlowUnwound("the flow is being taken down"))
-            if not taken_down.dead:
-                # It blocks in a `finally`; the loop takes it from there.
-                taken_down.parent = self.hub
         self._reset()
+        if doomed is None or doomed.dead:
+            return None
+        refuse_all(doomed)
+        return Doomed(doomed, self.flow_id, self.info.name)
+
+    def unwind(self) -> None:
+        """Take the greenlet down, wherever it stands; its ``finally`` blocks have no effect."""
+        doomed = self.detach()
+        if doomed is not None:
+            self.manager.takedowns.at_once(doomed)
 
     def rebuild(self, machine: FlowMachine) -> None:
         """Take the greenlet down, to begin again from the journal."""

@@ -14,7 +14,6 @@ from weakref import getweakrefcount
 from greenlet import getcurrent, greenlet
 
 from runtime.driver import Driver, FlowGreenlet
-from runtime.errors import FlowUnwound
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -81,13 +80,6 @@ class Greenlets:
         FlowGreenlet(self._live, getcurrent(), _NOBODY).switch()
         kept = self._idle.pop()
         return getrefcount(kept), getweakrefcount(kept)
-
-
-class Unwinding:
-    """The driver of a greenlet that is being taken down: every operation raises again."""
-
-    def __getattr__(self, name: str) -> object:
-        raise FlowUnwound(f"the flow is being taken down; {name} writes nothing")
 
 
 class _Nobody:

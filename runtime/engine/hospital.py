@@ -155,12 +155,17 @@ class Hospital:
         return True
 
     def kill(self, flow_id: FlowId) -> bool:
-        """End a flow at once, as `FlowKilled`; its peers are told. False if it has ended."""
+        """End a flow at once, as `FlowKilled`; its peers are told. False if it has ended.
+
+        Its code is taken down once the end is durable, so that nothing it does can prevent that.
+        """
         run = self.manager.runs.get(flow_id)
         if run is None:
             return False
-        run.unwind()
+        doomed = run.detach()
         self.fail(run, FlowKilled(f"flow {flow_id} was killed"), self.new_error_id())
+        if doomed is not None:
+            self.manager.takedowns.begin_when_durable(doomed, self.manager.commits)
         return True
 
     # --- running again --------------------------------------------------------------------------

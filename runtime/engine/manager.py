@@ -38,6 +38,7 @@ from runtime.engine.results import (
     result_decoder,
 )
 from runtime.engine.store_txn import OpenTxn
+from runtime.engine.unwinding import Takedowns
 from runtime.error_codec import encode_error
 from runtime.errors import InFlow, NodeStopped, PermissionDenied, UnknownFlow
 from runtime.flow import Flow, Responder
@@ -89,6 +90,7 @@ class FlowManager:
         self.delivery = Delivery(self, commits, outbox, clock)
         self.hub = loop.hub
         self.greenlets = Greenlets(self.hub)
+        self.takedowns = Takedowns(loop, clock)
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.

@@ -14,6 +14,7 @@ from runtime.engine.error_ids import words_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import pause, raise_timeout
+from runtime.engine.unwinding import TAKEN_DOWN
 from runtime.error_codec import decode_error, encode_error
 from runtime.errors import (
     FlowException,
@@ -32,7 +33,6 @@ log = logging.getLogger("sennit.flow")
 
 _PURE: Final = Kind.PURE
 _NOT_OF_THE_STEP: Final = (FlowUnwound, KeyboardInterrupt)
-_TAKEN_DOWN: Final = "the flow is being taken down"
 
 
 def run_step(
@@ -60,13 +60,13 @@ def run_step(
     try:
         value = step.function(*arguments)
     except BaseException as error:  # a failed attempt is a value to the retry policy
-        _leave_scope(run, current)
+        _leave_scope(run, current, error)
         if isinstance(error, _NOT_OF_THE_STEP):
             raise
         _attempt_failed(run, step, mark, 1, error)
         return _run_slowly(run, step, arguments, mark, attempt=2)
     if current.driver is not scope:
-        raise FlowUnwound(_TAKEN_DOWN)
+        raise FlowUnwound(TAKEN_DOWN)
     current.driver = run
     return _succeeded(run, step, path, mark, value)
 
@@ -238,19 +238,21 @@ def _scoped(run: "FlowRun", body: Callable[..., object], *arguments: object) -> 
     current.driver = scope
     try:
         value = body(*arguments)
-    except BaseException:
-        _leave_scope(run, current)
+    except BaseException as error:  # whatever it is, the scope ends here
+        _leave_scope(run, current, error)
         raise
     if current.driver is not scope:
-        raise FlowUnwound(_TAKEN_DOWN)
+        raise FlowUnwound(TAKEN_DOWN)
     current.driver = run
     return value
 
 
-def _leave_scope(run: "FlowRun", current: FlowGreenlet) -> None:
-    # Not if it is being taken down: then the driver is another one, for good.
+def _leave_scope(run: "FlowRun", current: FlowGreenlet, error: BaseException) -> None:
     if isinstance(current.driver, StepScope):
         current.driver = run
+    elif not isinstance(error, KeyboardInterrupt):
+        # Taken down, whatever the code made of that: nothing of it is an outcome of the step.
+        raise FlowUnwound(TAKEN_DOWN) from error
 
 
 def _outcome(run: "FlowRun", event: Stepped, decode_result: Callable[[bytes], object]) -> object:

@@ -214,6 +214,36 @@ def test_a_step_that_swallows_its_kill_and_blocks_on_writes_nothing(in_hub: bool
         assert list(alice.commits.scan(JOURNAL, b"", None)) == []
 
 
+@step
+def fail_on_the_way_out() -> None:
+    gates["entered"].set()
+    try:
+        gates["go"].wait()
+    except BaseException as error:
+        raise ValueError("could not clean up") from error
+
+
+@flow
+def fail_when_taken_down() -> str:
+    fail_on_the_way_out()
+    return "done"
+
+
+def test_what_a_step_raises_when_it_is_taken_down_is_no_outcome_of_it() -> None:
+    with nodes(fail_when_taken_down) as world:
+        store = MemoryStore(world.loop)
+        alice = world.start("Alice", store)
+        handle = start(alice, fail_when_taken_down)
+        gates["entered"].wait()
+        alice.stop()
+        gates["go"].set()
+        store.close()
+
+        again = world.start("Alice", store.crash())
+
+        assert again.manager.handle(handle.id).result() == "done"
+
+
 @flow
 def open_and_block(peer: Party) -> str:
     session = initiate(peer)

@@ -162,6 +162,7 @@ def test_a_flow_that_swallows_everything_is_killed_all_the_same(
     assert alice.running.manager.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
+    network.run()
     assert done == ["FlowUnwound"] * 5
     assert alice.running.manager.counts["completed"] == 0
     assert_nothing_is_left(network)
