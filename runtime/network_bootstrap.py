@@ -53,7 +53,12 @@ from runtime.edge.directory import (
     PARAMETERS_FILE,
     ROOT_FILE,
 )
-from runtime.edge.files import make_private_directory, write_private_file, write_public_file
+from runtime.edge.files import (
+    make_directory,
+    make_private_directory,
+    write_private_file,
+    write_public_file,
+)
 from runtime.edge.keystore import KeyStore, new_curve_keys
 from runtime.edge.node_identity import IDENTITY_FILE
 from runtime.edge.node_info import (
@@ -287,7 +292,7 @@ def _make_room(directory: Path, *, force: bool) -> None:
         raise ConfigurationError(str(directory), what, "Choose another directory")
     for path in present:
         shutil.rmtree(path)
-    (directory / "network" / NODE_INFOS_DIRECTORY).mkdir(parents=True)
+    make_directory(directory / "network" / NODE_INFOS_DIRECTORY)
 
 
 def _authority(network: str) -> _Authority:

@@ -5,6 +5,8 @@ new one whole. Private files have mode 0600 and their directories 0700; reading 
 the command that repairs it, what the group or the world may read or write.
 """
 
+import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -18,12 +20,30 @@ DIRECTORY_MODE: Final = 0o700
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
+_ZEROS_BYTES: Final = 1024 * 1024
+
+# macOS: fsync there leaves the data in the memory of the disk, which a power cut empties.
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
 
 def make_private_directory(path: Path) -> None:
-    """Make the directory, with its parents, readable by its owner only."""
-    path.mkdir(parents=True, exist_ok=True)
+    """Make the directory, with its parents, durably; it is readable by its owner only."""
+    make_directory(path, mode=DIRECTORY_MODE)
     # The mode of mkdir is masked by the umask, and an existing directory keeps its own.
     path.chmod(DIRECTORY_MODE)
+
+
+def make_directory(path: Path, *, mode: int = 0o777) -> None:
+    """Make the directory, with its parents, durably: no power cut takes back what is put in it.
+
+    ``mode``, masked by the umask, is that of ``path`` itself. One that exists is left as it is.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_directory(path.parent)
+    path.mkdir(mode=mode, exist_ok=True)
+    sync_directory(path.parent)
 
 
 def write_private_file(path: Path, content: bytes) -> None:
@@ -68,7 +88,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         os.fchmod(descriptor, mode)
         file.write(content)
         file.flush()
-        os.fsync(descriptor)
+        sync_file(descriptor)
     temporary.replace(path)
     sync_directory(path.parent)
 
@@ -77,9 +97,56 @@ def sync_directory(path: Path) -> None:
     """Have on disk which files the directory has: those that were made, renamed or removed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file(descriptor: int) -> None:
+    """Have on disk what was written to the file, and what the system knows about it."""
+    if _FULL_SYNC is None or not _full_sync(descriptor, _FULL_SYNC):
+        os.fsync(descriptor)
+
+
+def sync_data(descriptor: int) -> None:
+    """Have on disk what was written to the file, and its length."""
+    if _FULL_SYNC is None:
+        os.fdatasync(descriptor)
+    elif not _full_sync(descriptor, _FULL_SYNC):
+        os.fsync(descriptor)
+
+
+def take_room(descriptor: int, start: int, count: int) -> None:
+    """Make the file long enough for ``count`` bytes from ``start``, and take room on the disk.
+
+    Where the system or the file system can't promise room, zeros are written. So nothing may be
+    in the file from ``start`` on.
+
+    Raises:
+        OSError: There is no room; some of it may have been taken.
+    """
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is not None:
+        try:
+            allocate(descriptor, start, count)
+            return
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
+                raise
+    end = start + count
+    while start < end:
+        start += os.pwrite(descriptor, bytes(min(end - start, _ZEROS_BYTES)), start)
+
+
+def _full_sync(descriptor: int, command: int) -> bool:
+    try:
+        fcntl.fcntl(descriptor, command)
+    except OSError as error:
+        # A file system that has no such thing, like one over the network.
+        if error.errno not in {errno.ENOTSUP, errno.ENOTTY, errno.EINVAL}:
+            raise
+        return False
+    return True
 
 
 def _read(path: Path, bytes_max: int, *, is_private: bool) -> bytes:

@@ -6,6 +6,7 @@ The directory (mode 0700) holds these files (mode 0600)::
     data.mdb       the LMDB database; `runtime.edge.lmdb_format` says what is in it
     lock.mdb       LMDB's own
     log.0, log.1   what is not in the database yet: `runtime.edge.log_file`
+    log.marks      what the log is known to have: `runtime.edge.log_marks`
 
 A new database is made in the subdirectory ``new`` and renamed into place when it and its log are
 complete, so that an empty or half-made ``data.mdb`` is always a damage. Its file is as long as its
@@ -23,7 +24,7 @@ from typing import Final
 
 import lmdb
 
-from runtime.edge.files import DIRECTORY_MODE, FILE_MODE, sync_directory
+from runtime.edge.files import DIRECTORY_MODE, FILE_MODE, make_directory, sync_directory
 from runtime.edge.lmdb_check import check_data_file
 from runtime.edge.lmdb_format import (
     GENERATIONS,
@@ -69,7 +70,7 @@ class DirectoryLock:
 def take_directory(directory: Path, owner: str, *, map_bytes: int) -> DirectoryLock:
     """Lock ``directory``, creating it and its database if need be; check the database file."""
     with unusable_on_os_error(directory):
-        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        make_directory(directory, mode=DIRECTORY_MODE)
         lock = DirectoryLock(directory)
     try:
         with unusable_on_os_error(directory):
@@ -123,6 +124,7 @@ def _create(directory: Path, owner: str, map_bytes: int) -> None:
     (new / DATA_NAME).rename(directory / DATA_NAME)
     shutil.rmtree(new)
     sync_directory(directory)
+    # The directory may be older than we, and its parent not synced by whoever made it.
     sync_directory(directory.parent)
 
 

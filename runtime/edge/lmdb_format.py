@@ -12,12 +12,10 @@ database ``meta``
 databases ``rows.<space>``
     key, value       as they were put
 
-The log, of which the first `merged` batches are no longer needed, lies in two files beside the
-database: `runtime.edge.log_file`. While a generation is being merged its rows may stand in the
+The log, of which the first `merged` batches are no longer needed, is in files beside the database:
+`runtime.edge.log_file`. While a generation is being merged its rows may stand in the
 trees already, some or all; replaying its log over them is harmless, because a row is written and
 never changed by what was there before.
-
-Formats 1 and 2 had the log in the same environment: `runtime.edge.lmdb_upgrade`.
 """
 
 import struct
@@ -29,7 +27,7 @@ import msgspec
 from runtime.errors import StoreUnusable
 
 APPLICATION: Final = "sennit"
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 META: Final = b"meta"
 HEADER: Final = b"header"
@@ -88,6 +86,12 @@ def check_header(header: Header, owner: str, where: str) -> None:
         raise StoreUnusable(
             f"the store at {where} has format {header.format}, newer than {FORMAT}, which is the "
             "newest that this version reads. Nothing was changed. Install the newer version again"
+        )
+    if header.format < FORMAT:
+        raise StoreUnusable(
+            f"the store at {where} has format {header.format}, of a version that was never "
+            f"released; this version reads {FORMAT}. Nothing was changed. "
+            "Start with an empty store"
         )
     if header.owner != owner:
         raise foreign(where, f"it belongs to {header.owner!r}, not to {owner!r}")

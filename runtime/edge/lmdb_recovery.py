@@ -1,13 +1,11 @@
 """What a store finds when it is opened: whose it is, and what its trees have not got yet."""
 
-import os
 from typing import NamedTuple
 
 import lmdb
 
 from runtime.edge.lmdb_file import unusable_on_os_error
 from runtime.edge.lmdb_format import (
-    FORMAT,
     GENERATIONS,
     MERGED,
     WRITTEN,
@@ -19,8 +17,7 @@ from runtime.edge.lmdb_format import (
     torn,
 )
 from runtime.edge.lmdb_tree import Trees, unreadable
-from runtime.edge.lmdb_upgrade import upgrade
-from runtime.edge.log_file import LOG_ID_BYTES, Log
+from runtime.edge.log_file import Log
 from runtime.edge.log_records import replay
 from runtime.memtable import Generation
 
@@ -46,23 +43,20 @@ class _Marks(NamedTuple):
 
 
 def recover(trees: Trees, owner: str, *, sync: bool) -> Recovered:
-    """Check the header, bring an older format up to ours, replay the log, and prepare for writes.
+    """Check the header, replay the log, and prepare for writes.
 
     Raises:
-        StoreUnusable: It is not ours, of a newer format, or torn. Nothing was changed.
+        StoreUnusable: It is not ours, of another format, or torn. Nothing was changed.
     """
     try:
         marks = _read_marks(trees, owner)
-        if marks.header.format < FORMAT:
-            upgrade(trees, owner, os.urandom(LOG_ID_BYTES))
-            marks = _read_marks(trees, owner)
     except lmdb.Error as error:
         raise unreadable(trees.where, error) from error
     with unusable_on_os_error(trees.directory):
         log = Log(trees.directory, marks.header.log_id, sync=sync)
         try:
             recovered = _replay(trees.where, log, marks)
-            log.sync()
+            log.accept(recovered.submitted)
             trees.prepare()
         except BaseException:
             log.close()
@@ -79,8 +73,9 @@ def _replay(where: str, log: Log, marks: _Marks) -> Recovered:
     else:
         older, active = first, second
     submitted = max(end, active.batch_last + 1)
-    if submitted < marks.written:
-        raise torn(where, f"batches {submitted} to {marks.written - 1} are missing in the log")
+    written = max(marks.written, log.batches)
+    if submitted < written:
+        raise torn(where, f"batches {submitted} to {written - 1} are missing in the log")
     log.resume(active.number)
     return Recovered(log, older, active, submitted, marks.written)
 
@@ -97,11 +92,9 @@ def _read_marks(trees: Trees, owner: str) -> _Marks:
         header = read_header(txn, trees.meta, trees.where)
         check_header(header, owner, trees.where)
         zero = encode_number(0)
-        # Formats before 3 counted batches only.
-        generations = txn.get(GENERATIONS, zero if header.format < FORMAT else b"")
         return _Marks(
             header,
             decode_number(txn.get(MERGED, b""), trees.where, MERGED),
-            decode_number(generations, trees.where, GENERATIONS),
+            decode_number(txn.get(GENERATIONS, b""), trees.where, GENERATIONS),
             decode_number(txn.get(WRITTEN, zero), trees.where, WRITTEN),
         )

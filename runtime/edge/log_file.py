@@ -12,7 +12,7 @@ A record is begun when the one before it is on disk. So at most the last one can
 crash; it was never reported, and is written over by the next one. A record that does not hold with
 another one of its generation behind it was damaged later, and the store is refused. Nobody but the
 store knows the id of its log (random, never sent), so nothing that a peer has sent can look like
-such a record.
+such a record. That the last records were lost is told by `runtime.edge.log_marks`.
 """
 
 import os
@@ -22,8 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from runtime.edge.files import write_private_file
+from runtime.edge.files import sync_data, take_room, write_private_file
 from runtime.edge.lmdb_format import foreign, torn
+from runtime.edge.log_marks import LogMarks, create_log_marks
 from runtime.edge.log_records import (
     HEAD_BYTES,
     Body,
@@ -56,10 +57,12 @@ class Log:
     """Both files. `read` and `resume` come first, then `append` and `begin`, from one thread."""
 
     def __init__(self, directory: Path, log_id: bytes, *, sync: bool) -> None:
+        """Open the files; raise `StoreUnusable` if one is missing, another store's or cut off."""
         self._files: list[_LogFile] = []
+        self._marks = LogMarks(directory, log_id, sync=sync)
         try:
-            for name in LOG_NAMES:
-                self._files.append(_LogFile(directory / name, log_id, sync=sync))
+            for number in range(len(LOG_NAMES)):
+                self._files.append(_LogFile(directory, number, self._marks, log_id, sync=sync))
         except BaseException:
             self.close()
             raise
@@ -69,6 +72,11 @@ class Log:
     def generation(self) -> int:
         """The one that is appended to."""
         return self._current.generation
+
+    @property
+    def batches(self) -> int:
+        """There were at least so many batches, says a note that was made aside."""
+        return self._marks.batches
 
     def read(self, generation: int, number: int) -> Iterator[tuple[int, Body]]:
         """Yield the batches of ``generation``, numbered from ``number`` on.
@@ -94,33 +102,46 @@ class Log:
             OSError: They may be there, or not, or in part; the same call may be made again.
         """
         self._current.append(number, batches)
+        self._marks.note_batches(number + len(batches))
 
-    def sync(self) -> None:
-        """Have on disk what `read` has found; it may have been in the system's memory only."""
+    def accept(self, batches: int) -> None:
+        """Have on disk what `read` has found, ``batches`` in all, and note the number.
+
+        It may have been in the system's memory only.
+        """
         for file in self._files:
             file.sync()
+        if batches != self._marks.batches:
+            self._marks.note_batches(batches)
 
     def close(self) -> None:
         """Let go of the files."""
         for file in self._files:
             file.close()
+        self._marks.close()
 
 
 class _LogFile:
-    def __init__(self, path: Path, log_id: bytes, *, sync: bool) -> None:
-        self._where = str(path.parent)
-        self._name = path.name
+    def __init__(
+        self, directory: Path, number: int, marks: LogMarks, log_id: bytes, *, sync: bool
+    ) -> None:
+        self._where = str(directory)
+        self._name = LOG_NAMES[number]
+        self._number = number
+        self._marks = marks
         self._log_id = log_id
         self._sync = sync
         self.generation = 0
         self._end = FIRST_RECORD
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            self._file = os.open(directory / self._name, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise torn(self._where, f"{path.name} is missing") from None
+            raise torn(self._where, f"{self._name} is missing") from None
         try:
             self._check_head()
-            self._size = os.fstat(self._file).st_size
+            # Behind what is noted nothing was ever written.
+            self._size = marks.file_bytes(number)
+            self._check_size(os.fstat(self._file).st_size)
         except BaseException:
             self.close()
             raise
@@ -157,8 +178,9 @@ class _LogFile:
         self.generation = generation
         self._end = FIRST_RECORD
         if self._size > KEPT_BYTES_MAX:
-            os.ftruncate(self._file, KEPT_BYTES_MAX)
+            self._marks.note_file_bytes(self._number, KEPT_BYTES_MAX)
             self._size = KEPT_BYTES_MAX
+            os.ftruncate(self._file, KEPT_BYTES_MAX)
 
     def append(self, number: int, batches: Sequence[bytes]) -> None:
         record = encode_record(self._log_id, self.generation, number, batches)
@@ -168,13 +190,12 @@ class _LogFile:
         written = os.pwrite(self._file, record, self._end)
         if written < len(record):
             raise OSError(f"{written} of {len(record)} bytes were written")
-        if self._sync:
-            os.fdatasync(self._file)
+        self.sync()
         self._end = end
 
     def sync(self) -> None:
         if self._sync:
-            os.fdatasync(self._file)
+            sync_data(self._file)
 
     def close(self) -> None:
         os.close(self._file)
@@ -182,7 +203,10 @@ class _LogFile:
     def _take_room(self, end: int) -> None:
         more = min(max(self._size, ROOM_BYTES_FIRST), ROOM_BYTES_MAX)
         size = max(end, self._size + more)
-        os.posix_fallocate(self._file, self._size, size - self._size)
+        take_room(self._file, self._size, size - self._size)
+        # A length that is noted must outlive a power cut, or a whole store would be refused.
+        self.sync()
+        self._marks.note_file_bytes(self._number, size)
         self._size = size
 
     def _check_head(self) -> None:
@@ -191,6 +215,10 @@ class _LogFile:
             raise self._torn("its head is damaged")
         if head[8:16] != self._log_id:
             raise foreign(self._where, f"{self._name} belongs to another store")
+
+    def _check_size(self, size: int) -> None:
+        if size < self._size:
+            raise self._torn(f"the end is missing: it has {size} bytes, and had {self._size}")
 
     def _check_rest(self, number: int) -> None:
         """Look for records behind the end: the one at the end is then damaged, not cut off."""
@@ -215,6 +243,7 @@ def create_log_files(directory: Path, log_id: bytes) -> None:
     for name in LOG_NAMES:
         head = _encode_file_head(log_id).ljust(FIRST_RECORD, b"\0")
         write_private_file(directory / name, head)
+    create_log_marks(directory, log_id, FIRST_RECORD)
 
 
 def has_records(directory: Path) -> bool:

@@ -83,6 +83,23 @@ class StoreConformance(WriteOnceConformance):
         assert [value for value, _ in seen] == [b"1", b"1", None, None, b"2", b"2", None, None]
         assert [bool(rows) for _, rows in seen] == [True, True, False, False] * 2
 
+    def test_a_durable_key_that_one_batch_puts_and_deletes_is_gone(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        self.submit(harness, store, put(FLOWS, {b"a": b"older"}))
+        self.settle(harness, store)
+        batch = Batch()
+        batch.put(FLOWS, b"a", b"newer")
+        batch.delete(FLOWS, b"a")
+        self.submit(harness, store, batch)
+        at_once = store.get(FLOWS, b"a")
+        self.settle(harness, store)
+        store = self.reopen(harness, store)
+
+        assert at_once is None
+        assert rows_of(store, FLOWS) == []
+        store.close()
+
     def test_deleting_what_is_not_there_is_no_error(
         self, harness: StoreHarness, store: Store
     ) -> None:

@@ -11,6 +11,7 @@ from runtime.edge.directory import NetworkDirectory
 from runtime.errors import ConfigurationError
 from runtime.names import peer_name
 from runtime.network_bootstrap import create_network, short_names
+from tests.runtime.edge.power_cut import recorded_syncs
 from tests.runtime.networks import SPEC, FixedClock, make_network, open_keystore
 
 
@@ -61,6 +62,16 @@ def test_the_network_works_where_it_is_moved_to(tmp_path: Path) -> None:
 
     config = NodeConfig.load(tmp_path / "moved" / "nodes" / "bank-a")
     assert len(NetworkDirectory(config.network_directory, clock()).parties()) == 3
+
+
+def test_a_network_that_was_made_survives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Breaks when the files are on disk, and the directories that lead to them are not.
+    with recorded_syncs(monkeypatch) as synced:
+        network = make_network(tmp_path)
+
+    assert synced.lost(network.directory) == set()
 
 
 def test_everything_secret_is_private(tmp_path: Path) -> None:

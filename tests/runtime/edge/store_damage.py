@@ -11,9 +11,10 @@ from typing import NamedTuple
 import lmdb
 import pytest
 
-from runtime.edge.lmdb_format import META
+from runtime.edge.lmdb_format import META, WRITTEN, encode_number
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.log_file import FIRST_RECORD, LOG_NAMES
+from runtime.edge.log_marks import SLOT_OFFSETS, LogMarks
 from runtime.edge.log_records import HEAD_BYTES, decode_head
 from runtime.errors import StoreUnusable
 from runtime.ports import Batch
@@ -66,6 +67,19 @@ def edit(
         assert environment.open_db(META)
         with environment.begin(write=True) as txn:
             change(txn, environment)
+
+
+def log_id_of(path: Path) -> bytes:
+    return (path / LOG_NAMES[0]).read_bytes()[8:16]
+
+
+def forget_the_count(path: Path) -> None:
+    """Make it a store that lost power before it noted durably how many batches there are."""
+    edit(path, lambda txn, env: txn.put(WRITTEN, encode_number(0), db=env.open_db(META, txn)))
+    marks = LogMarks(path, log_id_of(path), sync=True)
+    for _ in SLOT_OFFSETS:
+        marks.note_batches(0)
+    marks.close()
 
 
 class Record(NamedTuple):

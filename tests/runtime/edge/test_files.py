@@ -1,18 +1,26 @@
 """Private files: real modes, checked on the very file that is read."""
 
+import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from runtime.edge import files
 from runtime.edge.files import (
     check_private_directory,
+    make_directory,
     make_private_directory,
     read_private_file,
+    sync_data,
+    sync_file,
+    take_room,
     write_private_file,
 )
 from runtime.errors import ConfigurationError
+from tests.runtime.edge.power_cut import recorded_syncs
 
 
 def mode(path: Path) -> int:
@@ -109,3 +117,91 @@ def test_a_file_larger_than_its_bound_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="is larger than 6 bytes"):
         read_private_file(tmp_path / "secret", bytes_max=6)
+
+
+def test_a_new_directory_and_all_its_new_parents_survive_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorded_syncs(monkeypatch) as synced:
+        make_directory(tmp_path / "a" / "b" / "c")
+        make_private_directory(tmp_path / "a" / "d")
+
+    assert synced.lost(tmp_path / "a") == set()
+
+
+def test_a_directory_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o750)
+
+    make_directory(tmp_path / "a", mode=0o700)
+
+    assert mode(tmp_path / "a") == 0o750
+
+
+def test_a_sync_on_macos_goes_through_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There, fsync leaves the data in the memory of the disk; and there is no fdatasync.
+    called: list[int] = []
+    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(fcntl, "fcntl", lambda _file, command: called.append(command))
+    monkeypatch.delattr(os, "fdatasync")
+    with (tmp_path / "file").open("wb") as file:
+        sync_file(file.fileno())
+        sync_data(file.fileno())
+
+    assert called == [51, 51]
+
+
+def test_a_file_system_on_macos_that_knows_no_full_sync_is_synced_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def refuse(_file: int, _command: int) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with (tmp_path / "file").open("wb") as file:
+        sync_file(file.fileno())
+        sync_data(file.fileno())
+        assert synced == [file.fileno()] * 2
+
+
+def test_a_full_sync_that_fails_is_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_file: int, _command: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(fcntl, "fcntl", fail)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="Input/output"):
+        sync_data(file.fileno())
+
+
+def test_room_is_taken_with_zeros_where_the_system_has_no_better_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: int, _start: int, _count: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"kept")
+    with path.open("r+b") as file:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        take_room(file.fileno(), 4, 2_500_000)
+        monkeypatch.delattr(os, "posix_fallocate")
+        take_room(file.fileno(), 2_500_004, 10)
+
+    assert path.read_bytes() == b"kept" + bytes(2_500_010)
+
+
+def test_room_that_is_not_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: int, _start: int, _count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="No space left"):
+        take_room(file.fileno(), 0, 10)

@@ -15,6 +15,7 @@ from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.lmdb_writer import QueuedBatch
 from runtime.errors import StoreError
 from runtime.ports import Batch, Space
+from tests.runtime.edge.power_cut import recorded_syncs
 from tests.runtime.edge.store_helpers import (
     FLOWS,
     JOURNAL,
@@ -42,8 +43,31 @@ def test_files_and_directory_are_for_their_owner_only(path: Path) -> None:
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()}
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert set(modes) == {"data.mdb", "lock.mdb", "log.0", "log.1", "store.lock"}
+    assert set(modes) == {"data.mdb", "lock.mdb", "log.0", "log.1", "log.marks", "store.lock"}
     assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_the_database_is_synced_at_each_commit_unless_one_says_no(path: Path, sync: bool) -> None:
+    # Breaks when a power cut takes rows whose log was written over since.
+    with LmdbStore(path, owner="A", sync=sync) as store:
+        store._trees.reopen()
+        flags = store._trees.environment.flags()
+
+    assert (flags["sync"], flags["metasync"]) == (sync, sync)
+
+
+def test_a_new_store_survives_a_power_cut_with_all_its_directories(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = path / "in" / "deep"
+    with recorded_syncs(monkeypatch) as synced, LmdbStore(deep, owner="A"):
+        lost = synced.lost(path)
+
+    # LMDB syncs its file itself, unseen; locks are made anew.
+    expected = {"data.mdb", "lock.mdb", "store.lock"}
+    assert {Path(name).name for name in lost} == expected
+    assert synced.names(deep) >= {"data.mdb", "log.0", "log.1", "log.marks"}
 
 
 def test_many_batches_share_a_commit(path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from runtime.core.events import JOURNAL
 from runtime.engine.commits import Commits
-from runtime.ports import keys_of
+from runtime.ports import Space, keys_of
 from runtime.testing.network import SimulatedNetwork
 
 KEEP, END = b"keep" * 4, b"end!" * 4
@@ -38,3 +38,22 @@ def test_the_rest_is_there(commits: Commits) -> None:
     assert commits.get(JOURNAL, KEEP + b"\0\0\0\0") == b"v"
     assert commits.get(JOURNAL, KEEP + b"\0\0\0\3") == b"new"
     assert [key for key, _ in commits.scan(JOURNAL, b"", None)] == keys_of((KEEP, 4))
+
+
+def test_a_durable_row_that_is_put_and_deleted_in_one_batch_is_gone() -> None:
+    # Breaks when the two cancel each other: then the older row is back.
+    network = SimulatedNetwork()
+    commits = network.node("Alice").running.commits
+    space = Space("rewritten")
+    commits.put(space, b"key", b"older")
+    network.run()
+    commits.put(space, b"key", b"newer")
+    commits.delete(space, b"key")
+
+    before = commits.get(space, b"key")
+    commits.wake()
+    network.run()
+
+    assert before is None
+    assert commits.get(space, b"key") is None
+    assert commits.store.get(space, b"key") is None
