@@ -14,6 +14,7 @@
     log_level = "info"
     hold_unexpected = false                    hold, rather than fail, flows with unexpected errors
     journal_events_max = 1_000_000             hold flows that have so many events
+    step_threads = 20                          steps with thread=True that run at the same time
 
 Required are name, both addresses and network. Relative paths count from the directory of the file.
 """
@@ -26,7 +27,7 @@ from typing import Final
 from runtime.edge.node_info import check_address
 from runtime.errors import NameInvalid
 from runtime.ids import PeerName
-from runtime.limits import JOURNAL_EVENTS_MAX
+from runtime.limits import JOURNAL_EVENTS_MAX, STEP_THREADS, STEP_THREADS_MAX
 from runtime.names import peer_name
 from runtime.toml_file import Table, TomlFile
 
@@ -54,6 +55,7 @@ class NodeConfig:
     log_level: str
     hold_unexpected: bool
     journal_events_max: int = JOURNAL_EVENTS_MAX
+    step_threads: int = STEP_THREADS
 
     @classmethod
     def load(cls, directory: Path | str) -> "NodeConfig":
@@ -78,10 +80,14 @@ class NodeConfig:
             log_level=table.choice("log_level", LOG_LEVELS, "info"),
             hold_unexpected=table.truth("hold_unexpected", default=False),
             journal_events_max=table.number("journal_events_max", JOURNAL_EVENTS_MAX),
+            step_threads=table.number("step_threads", STEP_THREADS),
         )
         if config.journal_events_max < 1:
             what = "journal_events_max is no number of events"
             table.mistake("journal_events_max", what, f"Write it like {JOURNAL_EVENTS_MAX}")
+        if not 1 <= config.step_threads <= STEP_THREADS_MAX:
+            what = f"step_threads is not a number from 1 to {STEP_THREADS_MAX}"
+            table.mistake("step_threads", what, f"Write it like {STEP_THREADS}")
         if config.p2p_address and config.p2p_address == config.rpc_address:
             what = "rpc_address is the same as p2p_address"
             table.mistake("rpc_address", what, "Use another port")

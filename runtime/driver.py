@@ -5,7 +5,8 @@ the engine. A method that waits does so by switching to the loop; the docstrings
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import greenlet
 import msgspec
@@ -117,6 +118,10 @@ class Driver(Protocol):
         """Run an initiating sub-flow inline."""
 
 
+driver_in_thread: Final[ContextVar[Driver | None]] = ContextVar("driver_in_thread", default=None)
+"""The driver of code that a flow runs in a native thread, where it has no greenlet."""
+
+
 class FlowGreenlet(greenlet.greenlet):
     """The greenlet that a flow lives in; everything it calls finds its driver here."""
 
@@ -130,14 +135,14 @@ class FlowGreenlet(greenlet.greenlet):
 def driver_or_none() -> Driver | None:
     """Return the driver of the flow that the caller runs in, if it does."""
     current = greenlet.getcurrent()
-    return current.driver if isinstance(current, FlowGreenlet) else None
+    return current.driver if isinstance(current, FlowGreenlet) else driver_in_thread.get()
 
 
 def driver(asked: str) -> Driver:
     """Return the driver of the caller's flow; raises `NotInFlow` naming what was ``asked``."""
-    current = greenlet.getcurrent()
-    if isinstance(current, FlowGreenlet):
-        return current.driver
+    found = driver_or_none()
+    if found is not None:
+        return found
     raise NotInFlow(
         f"{asked} is an operation of a flow, and this code runs outside of one. "
         "Start the flow that calls it with node.start_flow(flow, ...)"

@@ -52,6 +52,10 @@ JOURNAL_EVENTS_MAX: Final = 1_000_000
 # Arguments and messages up to this size stand in the journal as they are; of larger ones, a digest.
 FINGERPRINT_BYTES_INLINE_MAX: Final = 32
 
+# Steps that run in native threads at the same time, if node.toml does not say another number.
+STEP_THREADS: Final = 20
+STEP_THREADS_MAX: Final = 1_000
+
 # Back-off of the hospital: doubles from the first to the maximum, with jitter.
 RETRY_MS_FIRST: Final = 1_000
 RETRY_MS_MAX: Final = 120_000

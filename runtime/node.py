@@ -81,6 +81,7 @@ class Node:
         self._apps = apps
         self._sync = sync
         self._engine: Engine | None = None
+        self._loop: GeventLoop | None = None
         self._store: LmdbStore | None = None
         self._rpc: RpcServer | None = None
         self._transport: ZmqTransport | None = None
@@ -104,7 +105,7 @@ class Node:
     def _start(self) -> None:
         config = self.config
         clock = SystemClock()
-        loop = GeventLoop(clock)
+        loop = self._loop = GeventLoop(clock, step_threads=config.step_threads)
         self._stop_asked = loop.signal()
         password = read_password(config.key_password_file, os.environ)
         keystore = KeyStore.open(config.keys_directory, password)
@@ -188,6 +189,8 @@ class Node:
         # Whoever comes second returns when it is done, too.
         with self._is_stopping, ExitStack() as closing:
             closing.callback(self._forget_parts)
+            if self._loop is not None:
+                closing.callback(self._loop.close)
             if self._store is not None:
                 closing.callback(self._store.close)
             if self._engine is not None:
@@ -199,6 +202,7 @@ class Node:
 
     def _forget_parts(self) -> None:
         self._rpc = self._engine = self._store = self._transport = self._operations = None
+        self._loop = None
 
     def wait_until_asked_to_stop(self) -> None:
         """Block the calling greenlet until somebody asks, over RPC or by `ask_to_stop`."""

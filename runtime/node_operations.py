@@ -43,6 +43,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     SessionRow,
+    ThreadRow,
     UnclaimedRow,
     Wait,
 )
@@ -50,6 +51,7 @@ from runtime.party import Party
 
 SESSIONS_SHOWN_MAX = 100
 RESULT_CHARACTERS_MAX = 2_000
+THREADS_SHOWN_MAX = 100
 
 
 class EngineOperations:
@@ -203,6 +205,8 @@ class EngineOperations:
         """See `runtime.operations.NodeOperations`."""
         engine, manager = self._engine, self._engine.manager
         now = engine.clock.now_ms()
+        threads = engine.loop.threads()
+        left_behind = manager.takedowns.left_behind()
         return NodeInfo(
             name=self._config.name,
             identity=str(engine.host.me.key),
@@ -216,6 +220,13 @@ class EngineOperations:
             flows_held=sum(_status(run) == "held" for run in manager.runs.values()),
             is_draining=manager.is_draining,
             unacknowledged=len(engine.outbox),
+            step_threads_max=threads.threads_max,
+            step_threads_waited_for=threads.waiting,
+            step_threads=[
+                ThreadRow(row.what, row.for_ms, row.is_left)
+                for row in threads.occupants[:THREADS_SHOWN_MAX]
+            ],
+            left_behind=[str(doomed) for doomed in left_behind[:THREADS_SHOWN_MAX]],
         )
 
     def party(self, name: str) -> Party:

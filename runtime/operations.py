@@ -156,6 +156,15 @@ class FlowKind:
     doc: str = ""
 
 
+@message(name="node.ThreadRow")
+class ThreadRow:
+    """A step in a native thread. ``is_left``: its flow was killed, but the thread runs on."""
+
+    what: str
+    for_ms: int
+    is_left: bool = False
+
+
 @message(name="node.NodeInfo")
 class NodeInfo:
     """Who this node is and how it does."""
@@ -173,6 +182,12 @@ class NodeInfo:
     is_draining: bool = False
     unacknowledged: int = 0
     """Messages that peers have not acknowledged yet."""
+    step_threads_max: int = 0
+    step_threads_waited_for: int = 0
+    step_threads: list[ThreadRow] = []
+    """The longest running first; at most a hundred."""
+    left_behind: list[str] = []
+    """Flows that were killed and whose code does not end, with the place where it is."""
 
 
 @message(name="node.UnclaimedRow")

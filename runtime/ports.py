@@ -164,6 +164,24 @@ class Signal(Protocol):
         """Block the calling greenlet (no flow, not the hub) until set; False on time-out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """What runs in a native thread, and for how long. ``is_left``: nobody waits for it any more."""
+
+    what: str
+    for_ms: int
+    is_left: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadUse:
+    """How many steps run in native threads at the most, how many wait, and which run."""
+
+    threads_max: int = 0
+    waiting: int = 0
+    occupants: list[Occupant] = field(default_factory=list)
+
+
 class Loop(Protocol):
     """The event loop that flows live on. `hub` is the greenlet to switch to when a flow waits."""
 
@@ -187,8 +205,18 @@ class Loop(Protocol):
     def signal(self) -> Signal:
         """Return a new signal, not set."""
 
-    def run_in_thread(self, function: Callable[[], object]) -> object:
-        """Run ``function`` in a native thread; only the calling greenlet waits for its result."""
+    def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
+        """Run ``function`` in a native thread; only the calling greenlet waits for its result.
+
+        ``what`` says in words what runs there, for `threads` and for the log. If there is no thread
+        for it, it waits for one. A greenlet that is taken down does not wait for the thread.
+        """
+
+    def threads(self) -> ThreadUse:
+        """Return what the threads do."""
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """Call once, from the hub; any thread may ask for it."""
 
 
 class Clock(Protocol):

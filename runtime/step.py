@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from contextvars import ContextVar
 from enum import Enum
 from typing import Final, Generic, ParamSpec, TypeVar, overload
 
@@ -51,7 +50,6 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ONCE: Final = Retry(attempts=1)
-running_in_thread: Final[ContextVar[str | None]] = ContextVar("running_in_thread", default=None)
 
 
 class StepFunction(Generic[P, R_co]):
@@ -148,9 +146,6 @@ def step(
 def step_id() -> str:
     """Return the id of the step that is running: the same at every attempt and after restarts."""
     current = driver_or_none()
-    if current is not None:
-        return current.step_id()
-    in_thread = running_in_thread.get()
-    if in_thread is None:
+    if current is None:
         raise NotInFlow("step_id() has a meaning only while a step runs in a flow")
-    return in_thread
+    return current.step_id()

@@ -9,6 +9,7 @@ from runtime.cli.flow import json_option, node_and_word, only_node
 from runtime.cli.node_process import run_node
 from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
 from runtime.config import LOG_LEVELS
+from runtime.operations import NodeInfo, ThreadRow
 
 
 @click.group(epilog=("\b\nExample: sennit node run demo/nodes/bank-a\n"))
@@ -55,8 +56,24 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("commits", str(found.commits)),
             ("in outbox", f"{found.unacknowledged} messages" if found.unacknowledged else ""),
             ("draining", "yes: it takes no new flows" if found.is_draining else ""),
+            ("threads", _threads_text(found)),
+            *(("thread", _thread_text(row)) for row in found.step_threads),
+            *(("left behind", text) for text in found.left_behind),
         ]
     )
+
+
+def _threads_text(found: NodeInfo) -> str:
+    busy = sum(not row.is_left for row in found.step_threads)
+    text = f"{busy} of {found.step_threads_max} for steps are busy"
+    if found.step_threads_waited_for:
+        text += f"; {found.step_threads_waited_for} steps wait for one (step_threads in node.toml)"
+    return text if found.step_threads else ""
+
+
+def _thread_text(row: ThreadRow) -> str:
+    left = "; its flow was taken down, nobody waits for it" if row.is_left else ""
+    return f"{row.what}, for {duration_text(row.for_ms)}{left}"
 
 
 @node.command(epilog=("\b\nExample: sennit node unclaimed demo/nodes/bank-a\n"))

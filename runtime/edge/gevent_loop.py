@@ -5,7 +5,6 @@ All methods belong to the thread of the hub that was current when the loop was m
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import greenlet
@@ -13,9 +12,10 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Hub
 
+from runtime.edge.step_threads import StepThreads
 from runtime.edge.wall_timers import WallTimer, WallTimers
-from runtime.limits import WALL_CLOCK_LOOK_MS
-from runtime.ports import Clock
+from runtime.limits import STEP_THREADS, WALL_CLOCK_LOOK_MS
+from runtime.ports import Clock, ThreadUse
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,15 @@ class GeventLoop:
     An exception that a callback lets through is logged and goes no further.
     """
 
-    def __init__(self, clock: Clock, look_ms: int = WALL_CLOCK_LOOK_MS) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        look_ms: int = WALL_CLOCK_LOOK_MS,
+        *,
+        step_threads: int = STEP_THREADS,
+    ) -> None:
         self._hub = get_hub()
+        self._threads = StepThreads(self._hub, step_threads)
         self._look_ms = look_ms
         self._wall_timers = WallTimers(clock, self.call_after, look_ms)
         self._next_look: GeventTimer | None = None
@@ -64,19 +71,25 @@ class GeventLoop:
         """Return a new signal, not set."""
         return GeventSignal()
 
-    def run_in_thread(self, function: Callable[[], object]) -> object:
+    def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result.
 
         An exception of the function is raised here. Raises RuntimeError in the hub itself, which
         can't wait.
         """
-        if greenlet.getcurrent() is self._hub:
-            raise RuntimeError("run_in_thread can't be called from the hub; call it in a greenlet")
-        # The pool prints exceptions before it hands them over, so it does not get to see any.
-        outcome = self._hub.threadpool.apply(_outcome_of, (function,))
-        if outcome.exception is not None:
-            raise outcome.exception
-        return outcome.value
+        return self._threads.run(function, what)
+
+    def threads(self) -> ThreadUse:
+        """Return what the threads do, the longest running first."""
+        return self._threads.use()
+
+    def close(self) -> None:
+        """End the threads; whoever waits for one still gets its outcome."""
+        self._threads.close()
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """Call once, from the hub; any thread may ask for it."""
+        self._hub.loop.run_callback_threadsafe(_guarded, callback)
 
     def _keep_looking(self) -> None:
         if self._next_look is None and self._wall_timers.has_long:
@@ -119,19 +132,6 @@ class GeventTimer:
     def _ring(self) -> None:
         self._watcher.close()
         _guarded(self._callback)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    value: object = None
-    exception: BaseException | None = None
-
-
-def _outcome_of(function: Callable[[], object]) -> _Outcome:
-    try:
-        return _Outcome(value=function())
-    except BaseException as error:  # raised again in the greenlet that waits
-        return _Outcome(exception=error)
 
 
 def _guarded(callback: Callable[[], None]) -> None:

@@ -90,7 +90,7 @@ class FlowManager:
         self.delivery = Delivery(self, commits, outbox, clock)
         self.hub = loop.hub
         self.greenlets = Greenlets(self.hub)
-        self.takedowns = Takedowns(loop, clock)
+        self.takedowns = Takedowns(loop)
         self.runs: dict[FlowId, FlowRun] = {}
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.

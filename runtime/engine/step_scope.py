@@ -42,6 +42,10 @@ class StepScope:
         """See `runtime.driver.Driver`."""
         return self._run.counterparty(session)
 
+    def progress(self, label: str) -> None:
+        """See `runtime.driver.Driver`."""
+        self._run.progress(label)
+
     def run_step(self, step: "StepFunction[..., object]", arguments: tuple[object, ...]) -> object:
         """Run a step as a part of the one that calls it."""
         return step.arguments.call(arguments)
@@ -51,3 +55,26 @@ class StepScope:
             f"{name} is an operation of a flow and can't be called inside a step or an atomic "
             "function, which a replay passes over; call it before or after, in the flow itself"
         )
+
+
+class ThreadScope(StepScope):
+    """The same for code in a native thread, which may outlive its flow, and is not the loop's."""
+
+    __slots__ = ("_greenlet", "_step_id")
+
+    def __init__(self, run: "FlowRun") -> None:
+        super().__init__(run)
+        self._greenlet = run.greenlet
+        self._step_id = run.step_id()
+
+    def step_id(self) -> str:
+        """See `runtime.driver.Driver`."""
+        return self._step_id
+
+    def progress(self, label: str) -> None:
+        """See `runtime.driver.Driver`."""
+        self._run.manager.loop.call_from_thread(lambda: self._show(label))
+
+    def _show(self, label: str) -> None:
+        if self._greenlet is not None and self._run.greenlet is self._greenlet:
+            self._run.progress(label)

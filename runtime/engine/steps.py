@@ -9,9 +9,9 @@ from runtime.atomic import AtomicFunction
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
 from runtime.core.triage import is_for_hospital
-from runtime.driver import Driver, FlowGreenlet
+from runtime.driver import Driver, FlowGreenlet, driver_in_thread
 from runtime.engine.error_ids import words_of
-from runtime.engine.step_scope import StepScope
+from runtime.engine.step_scope import StepScope, ThreadScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import pause, raise_timeout
 from runtime.engine.unwinding import TAKEN_DOWN
@@ -24,7 +24,7 @@ from runtime.errors import (
     UndecodableEvent,
     UnserialisableMessage,
 )
-from runtime.step import Kind, StepFunction, running_in_thread
+from runtime.step import Kind, StepFunction
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -219,13 +219,14 @@ def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[obje
     if not step.in_thread:
         return _scoped(run, step.arguments.call, arguments)
     context = contextvars.copy_context()
-    step_id = run.step_id()
+    scope: Driver = ThreadScope(run)  # type: ignore[assignment]  # as far as a step needs one
 
     def body() -> object:
-        running_in_thread.set(step_id)
+        driver_in_thread.set(scope)
         return step.arguments.call(arguments)
 
-    value = run.manager.loop.run_in_thread(lambda: context.run(body))
+    what = f"step {step.name} of flow {run.flow_id} ({run.info.name})"
+    value = run.manager.loop.run_in_thread(lambda: context.run(body), what)
     run.check_alive()
     return value
 

@@ -19,7 +19,7 @@ from runtime.driver import FlowGreenlet
 from runtime.errors import FlowUnwound
 from runtime.ids import FlowId
 from runtime.places import place_of
-from runtime.ports import Clock, Loop
+from runtime.ports import Loop
 
 if TYPE_CHECKING:
     from runtime.engine.commits import Commits
@@ -49,6 +49,9 @@ class Doomed:
     greenlet: FlowGreenlet
     flow_id: FlowId
     flow: str
+
+    def __str__(self) -> str:
+        return f"flow {self.flow_id} ({self.flow}) in {self.where()}"
 
     def where(self) -> str:
         """Return where it waits, as ``function (file:line)``."""
@@ -87,9 +90,8 @@ def refuse_all(doomed: FlowGreenlet) -> None:
 class Takedowns:
     """Takes greenlets down, and remembers those that did not end."""
 
-    def __init__(self, loop: Loop, clock: Clock) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._clock = clock
         self._pending: dict[FlowGreenlet, Doomed] = {}
         self._left: list[Doomed] = []
 
@@ -155,7 +157,7 @@ class Takedowns:
         is_done.wait()
 
     def _again(self, doomed: Doomed, delay_ms: int, attempt: int) -> None:
-        self._loop.call_at(self._clock.now_ms() + delay_ms, lambda: self._try(doomed, attempt))
+        self._loop.call_after(delay_ms, lambda: self._try(doomed, attempt))
 
     def _try(self, doomed: Doomed, attempt: int) -> None:
         if doomed.greenlet not in self._pending or self._throw(doomed):

@@ -6,6 +6,7 @@ import greenlet
 
 from runtime.edge.wall_timers import WallTimer, WallTimers
 from runtime.limits import WALL_CLOCK_LOOK_MS
+from runtime.ports import ThreadUse
 from runtime.testing.simulated_loop import (
     SimulatedClock,
     SimulatedLoop,
@@ -67,9 +68,17 @@ class NodeLoop:
         """See `runtime.ports.Loop`."""
         return self._loop.signal()
 
-    def run_in_thread(self, function: Callable[[], object]) -> object:
+    def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """See `runtime.ports.Loop`."""
-        return self._loop.run_in_thread(function)
+        return self._loop.run_in_thread(function, what)
+
+    def threads(self) -> ThreadUse:
+        """See `runtime.ports.Loop`."""
+        return self._loop.threads()
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """See `runtime.ports.Loop`."""
+        self.call_soon(callback)
 
     def _run(self, callback: Callable[[], None]) -> None:
         if not self._is_cut:

@@ -14,6 +14,7 @@ from typing import Final
 import greenlet
 
 from runtime.errors import SennitError
+from runtime.ports import ThreadUse
 
 EPOCH_MS: Final = 1_767_225_600_000
 """Where simulated time begins: 2026-01-01 UTC."""
@@ -126,7 +127,15 @@ class SimulatedLoop:
         """See `runtime.ports.Loop`."""
         return SimulatedSignal(self)
 
-    def run_in_thread(self, function: Callable[[], object]) -> object:
+    def threads(self) -> ThreadUse:
+        """Return that there are none."""
+        return ThreadUse()
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """See `runtime.ports.Loop`."""
+        self.call_soon(callback)
+
+    def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """Run ``function`` outside of the calling greenlet, which waits as long as `thread_ms`.
 
         It takes effect when it begins. A simulation has one thread, so nothing runs beside it.

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 
+from runtime.cli.main import cli
 from runtime.errors import FlowKilled
 from runtime.ids import FlowId
 from runtime.operations import Arguments, FlowFilter
@@ -66,6 +68,16 @@ def test_a_flow_that_refuses_to_end_is_killed(alice: NodeProcess, name: str) -> 
     assert live_flows(alice) == []
 
 
+def test_node_info_names_what_was_left_behind(alice: NodeProcess) -> None:
+    flow_id = begin(alice, "swallow_everything")
+
+    alice.rpc.kill(flow_id)
+
+    alice.wait_until(lambda: bool(alice.rpc.info().left_behind), "left it", SECONDS)
+    assert flow_id in alice.rpc.info().left_behind[0]
+    assert "stubborn_flows.py" in alice.rpc.info().left_behind[0]
+
+
 @pytest.mark.parametrize("name", ["swallow_everything", "swallow_in_step"])
 def test_a_greenlet_that_has_to_be_left_behind_is_named(alice: NodeProcess, name: str) -> None:
     flow_id = begin(alice, name)
@@ -89,6 +101,31 @@ def test_a_flow_that_freezes_the_node_on_its_way_out_is_dead_before(alice: NodeP
     assert live_flows(alice) == []
     with pytest.raises(FlowKilled):
         alice.rpc.result(flow_id, SECONDS)
+
+
+def test_killed_steps_in_threads_use_up_no_threads_and_are_listed(alice: NodeProcess) -> None:
+    config = alice.directory / "node.toml"
+    alice.stop()
+    config.write_text(f"step_threads = 2\n{config.read_text()}")
+    alice.start()
+    flow_ids = [alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread") for _ in range(2)]
+    alice.wait_until(lambda: len(alice.rpc.info().step_threads) == 2, "run both", SECONDS)
+    for _ in range(10):
+        alice.rpc.kill(flow_ids[-2])
+        flow_ids.append(alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread"))
+    for flow_id in flow_ids[-2:]:
+        alice.rpc.kill(flow_id)
+
+    assert double_of(alice, 21) == "42"
+    info = alice.rpc.info()
+    left = [row.what for row in info.step_threads if row.is_left]
+    assert info.step_threads_max == 2
+    assert left
+    assert all("never_return of flow" in what for what in left)
+    assert all("stubborn_flows.block_a_thread" in what for what in left)
+    text = CliRunner().invoke(cli, ["node", "info", str(alice.directory)]).stdout
+    assert "of 2 for steps are busy" in text
+    assert "nobody waits for it" in text
 
 
 def test_a_node_stops_in_good_order_under_flows_that_refuse_to_end(alice: NodeProcess) -> None:

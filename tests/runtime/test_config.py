@@ -66,6 +66,7 @@ key_password_file = "password"
 log_level = "debug"
 hold_unexpected = true
 journal_events_max = 5_000
+step_threads = 3
 """,
     )
 
@@ -82,6 +83,7 @@ journal_events_max = 5_000
         True,
     )
     assert config.journal_events_max == 5_000
+    assert config.step_threads == 3
 
 
 def test_a_configuration_is_frozen(tmp_path: Path) -> None:
@@ -117,6 +119,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
         (MINIMAL.replace("tcp://[", "ipc://["), "node.toml:3: rpc_address: 'ipc://[::1]:10003'"),
         (MINIMAL + 'notary = "yes"\n', "Use one of: non-validating, validating"),
         (MINIMAL + 'log_level = "warn"\n', "Did you mean warning?"),
+        (MINIMAL + "step_threads = 0\n", "step_threads is not a number from 1 to 1000"),
+        (MINIMAL + "step_threads = 1_001\n", "step_threads is not a number from 1 to 1000"),
         (MINIMAL + "journal_events_max = 0\n", "journal_events_max is no number of events"),
         (MINIMAL + 'apps = ["a b"]\n', "apps has 'a b', which is no name of a module"),
         (

@@ -10,6 +10,8 @@ from runtime import (
     initiate,
     me,
     now,
+    progress,
+    service,
     sleep,
     step,
     step_id,
@@ -57,6 +59,60 @@ def test_code_in_a_step_knows_its_flow_and_node(network: SimulatedNetwork) -> No
 
     assert (flow_id, name) == (handle.id, alice.party.name)
     assert this_step.startswith(flow_id)
+
+
+class Greeter:
+    """A service of the host."""
+
+    def greet(self) -> str:
+        return "hello"
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_code_in_a_step_has_services_and_shows_progress(
+    network: SimulatedNetwork, in_thread: bool
+) -> None:
+    @step(thread=in_thread)
+    def look_around() -> list[str]:
+        progress("Looking")
+        return [current_flow().id, str(me().name), step_id(), service(Greeter).greet()]
+
+    @flow(progress=("Looking",))
+    def ask_step() -> list[str]:
+        found = look_around()
+        sleep(1)
+        return found
+
+    alice = network.node(
+        "Alice", apps=[ask_step], install=lambda host: host.provide(Greeter, Greeter())
+    )
+    handle = alice.start_flow(ask_step)
+    network.run_for(0.5)
+    labels = [row.label for row in handle.progress.snapshot()]
+
+    flow_id, name, this_step, greeting = handle.result()
+
+    assert (flow_id, name, greeting) == (handle.id, alice.party.name, "hello")
+    assert this_step.startswith(flow_id)
+    assert "Looking" in labels
+
+
+def test_an_operation_in_a_thread_is_refused_as_in_any_step(network: SimulatedNetwork) -> None:
+    @step(thread=True)
+    def misbehave() -> None:
+        sleep(1)
+
+    @flow
+    def ask_step() -> str:
+        try:
+            misbehave()
+        except MisuseError as error:
+            return str(error)
+        return "fine"
+
+    alice = network.node("Alice", apps=[ask_step])
+
+    assert "inside a step" in alice.start_flow(ask_step).result()
 
 
 @pytest.mark.parametrize("operation", ["now", "uuid4", "sleep", "initiate", "send", "sub-flow"])

@@ -13,9 +13,13 @@ from runtime import (
     Party,
     Retry,
     Session,
+    current_flow,
     flow,
     initiate,
+    me,
+    progress,
     responder,
+    service,
     sleep,
     step,
     step_id,
@@ -25,6 +29,7 @@ from runtime.core.events import JOURNAL
 from runtime.edge.gevent_loop import GeventLoop
 from runtime.edge.system_clock import SystemClock, SystemEntropy
 from runtime.engine.engine import Engine
+from runtime.errors import MisuseError
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -212,6 +217,35 @@ def test_a_step_that_swallows_its_kill_and_blocks_on_writes_nothing(in_hub: bool
         assert alice.manager.counts["completed"] == 0
         assert start(alice, quick).result() == "quick"
         assert list(alice.commits.scan(JOURNAL, b"", None)) == []
+
+
+@step(thread=True)
+def look_around_in_thread() -> list[str]:
+    progress("Looking")
+    with pytest.raises(MisuseError, match="inside a step"):
+        sleep(1)
+    return [current_flow().id, str(me().name), step_id(), str(service(Nodes).clock.now_ms() > 0)]
+
+
+@flow(progress=("Looking",))
+def use_services_in_thread() -> list[str]:
+    found = look_around_in_thread()
+    block("x")
+    return found
+
+
+def test_code_in_a_native_thread_knows_its_flow_node_and_services() -> None:
+    with nodes(use_services_in_thread) as world:
+        alice = world.start("Alice")
+        alice.host.provide(Nodes, world)
+        handle = start(alice, use_services_in_thread)
+        gates["entered"].wait()
+        labels = [row.label for row in handle.progress.snapshot()]
+        gates["go"].set()
+
+        name = alice.host.me.name
+        assert handle.result() == [handle.id, name, f"{handle.id}:0", "True"]
+    assert "Looking" in labels
 
 
 @step
