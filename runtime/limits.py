@@ -1,5 +1,6 @@
 """Every bound of the runtime, each with its unit and its reason."""
 
+from dataclasses import dataclass
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -16,11 +17,44 @@ FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 FRAME_BYTES_TARGET: Final = 256 * 1024
 FRAME_ENVELOPES_MAX: Final = 4_096
 
-# A peer that opens sessions without end must not exhaust us.
-SESSIONS_PER_PEER_MAX: Final = 100_000
-
 # Arrived but not yet read by the flow. Beyond it, we don't acknowledge, so the peer keeps its copy.
 UNREAD_BYTES_PER_SESSION_MAX: Final = 64 * MIB
+
+# Objects around an arrived message. The message itself may take its bytes twice: once as it came,
+# once as the body in it.
+KEPT_OVERHEAD_BYTES: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLimits:
+    """What a node keeps for its peers at most; what has no room stays with the peer.
+
+    A peer never gets more than what is left for all others, so half of the node's bound at most.
+    """
+
+    sessions_per_peer_max: int = 50_000
+    sessions_of_peers_max: int = 200_000
+    """Sessions that peers have opened to us: each is a flow of ours, 10 to 20 kB."""
+
+    unread_bytes_per_session_max: int = UNREAD_BYTES_PER_SESSION_MAX
+    unread_bytes_per_peer_max: int = 128 * MIB
+    unread_bytes_max: int = 512 * MIB
+    """Arrived and not read by the flow; in memory up to twice as much, and on disk."""
+
+    received_bytes_per_peer_max: int = 8_192 * MIB
+    received_bytes_max: int = 32_768 * MIB
+    """Read by flows that have not ended; on disk, in their journals."""
+
+    unclaimed_per_peer_max: int = 1_000
+    unclaimed_max: int = 10_000
+    """Open messages for flows that are not installed; of each, we keep names and ids."""
+
+    tombstones_per_peer_max: int = 100_000
+    tombstones_max: int = 500_000
+    """More than the copies of old messages that can be under way on a link. On disk, 200 bytes."""
+
+
+DEFAULT_PEER_LIMITS: Final = PeerLimits()
 
 # Sent but not acknowledged; beyond it, the sending flow waits.
 UNACKNOWLEDGED_BYTES_PER_SESSION_MAX: Final = 32 * MIB
@@ -28,8 +62,9 @@ UNACKNOWLEDGED_BYTES_PER_SESSION_MAX: Final = 32 * MIB
 # Held for a gap in the numbers of one session; the peer sends again what we drop.
 GAP_ENVELOPES_MAX: Final = 1_024
 
-# A session that ended answers late messages for this long.
-TOMBSTONE_MS: Final = 24 * 60 * 60 * 1000
+# A session that ended answers late messages for this long after the peer has acknowledged its end.
+# Copies of older messages are under way for seconds, and may wait in a queue while a node hangs.
+TOMBSTONE_MS: Final = 60 * 60 * 1000
 
 # Sent, not acknowledged: send again after this, doubling to the maximum.
 RESEND_MS_FIRST: Final = 500

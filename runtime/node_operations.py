@@ -177,12 +177,10 @@ class EngineOperations:
     def unclaimed(self) -> list[UnclaimedRow]:
         """See `runtime.operations.NodeOperations`."""
         delivery = self._engine.manager.delivery
-        delivery.forget_silent()
+        delivery.unclaimed.forget_silent()
         rows = [
-            UnclaimedRow(
-                peer, entry.opened.flow, entry.opened.version, entry.since_ms, entry.seen_ms
-            )
-            for (peer, _), entry in delivery.unclaimed.items()
+            UnclaimedRow(peer, entry.flow, entry.version, entry.since_ms, entry.seen_ms)
+            for peer, _, entry in delivery.unclaimed.items()
         ]
         return sorted(rows, key=lambda row: row.since_ms)[:FLOWS_LIMIT_MAX]
 

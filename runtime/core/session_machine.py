@@ -24,6 +24,7 @@ from runtime.core.envelopes import (
     Open,
     Refuse,
 )
+from runtime.core.quota import PeerAccount, kept_bytes
 from runtime.errors import ProtocolViolation
 from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import GAP_ENVELOPES_MAX, UNREAD_BYTES_PER_SESSION_MAX
@@ -103,6 +104,7 @@ class SessionMachine:
     """The state of one side of one session, changed in place by one input at a time."""
 
     __slots__ = (
+        "account",
         "app",
         "app_version",
         "gap",
@@ -113,6 +115,7 @@ class SessionMachine:
         "peer",
         "peer_sid",
         "peer_version",
+        "received_bytes",
         "sid",
         "status",
         "unread",
@@ -134,6 +137,26 @@ class SessionMachine:
         self.gap_bytes = 0
         self.unread: deque[tuple[Content, bytes]] = deque()
         self.unread_bytes = 0
+        self.received_bytes = 0
+        self.account: PeerAccount | None = None
+
+    # --- what is kept for the peer ----------------------------------------------------------
+
+    def charge(self, account: PeerAccount) -> None:
+        """Count what this session keeps, now and later, as kept for the peer."""
+        assert self.account is None
+        self.account = account
+        account.unread.add(self.unread_bytes + self.gap_bytes)
+        account.received.add(self.received_bytes)
+
+    def let_go(self) -> None:
+        """Keep nothing for the peer any more: the session is forgotten."""
+        self._drop_unread()
+        self._drop_gap()
+        if self.account is not None:
+            self.account.received.add(-self.received_bytes)
+            self.account = None
+        self.received_bytes = 0
 
     # --- what the flow does -----------------------------------------------------------------
 
@@ -175,13 +198,18 @@ class SessionMachine:
 
     # --- what the peer does -----------------------------------------------------------------
 
-    def arrive(self, envelope: Arriving, encoded: bytes) -> list[tuple[Arriving, bytes]]:
+    def arrive(
+        self, envelope: Arriving, encoded: bytes, *, is_awaited: bool = False
+    ) -> list[tuple[Arriving, bytes]]:
         """Take a message; return it and those that it freed from a gap, in their order.
 
         Returns nothing for a duplicate, for a message beyond a gap (held), and for one that has no
         room (dropped; the peer sends it again). What is returned has moved the machine; contents
         have joined ``unread`` unless this side is closed. Raises `ProtocolViolation`, and nothing
         has moved, for a message that the peer can't send now; see `acknowledged_by`.
+
+        ``is_awaited`` says that the flow waits for this session. Then its next message is let in
+        though other sessions use up all memory, or they might wait for what this flow does next.
         """
         number = envelope.number
         if number >= self.in_next and self.status in _OVER_FOR_PEER:
@@ -190,15 +218,17 @@ class SessionMachine:
             # Nobody will read it, so order has no meaning; after a restart we may not know what
             # was dropped before.
             self.in_next = number
-        if number < self.in_next or self.unread_bytes > UNREAD_BYTES_PER_SESSION_MAX:
+        if number < self.in_next:
             return []
         if number > self.in_next:
             self._hold(number, envelope, encoded)
             return []
+        if not self._has_room(envelope, encoded, is_awaited=is_awaited):
+            return []
         self._take(envelope, encoded)
         taken = [(envelope, encoded)]
         while (held := self.gap.pop(self.in_next, None)) is not None:
-            self.gap_bytes -= len(held[1])
+            self._add_gap_bytes(-kept_bytes(held[1]))
             try:
                 self._take(*held)
             except ProtocolViolation:
@@ -206,8 +236,7 @@ class SessionMachine:
                 break
             taken.append(held)
         if self.is_over_for_peer and self.gap:
-            self.gap.clear()
-            self.gap_bytes = 0
+            self._drop_gap()
         return taken
 
     def acknowledged_by(self, envelope: Arriving) -> int:
@@ -220,17 +249,57 @@ class SessionMachine:
             return max(self.in_next - 1, envelope.number)
         return self.in_next - 1
 
+    def _has_room(self, envelope: Arriving, encoded: bytes, *, is_awaited: bool) -> bool:
+        if self.status in _CLOSED or isinstance(envelope, Accept):
+            return True  # it is not kept
+        if self.unread_bytes > self._unread_bytes_max:
+            return False
+        account = self.account
+        if account is None:
+            return True
+        cost = kept_bytes(encoded)
+        if not account.received.has_room(cost):
+            return False
+        if account.unread.has_room(cost) or (is_awaited and not self.unread):
+            return True
+        # What is held for a gap only saves the peer the trouble to send it again.
+        self._drop_gap()
+        return account.unread.has_room(cost)
+
     def _hold(self, number: int, envelope: Arriving, encoded: bytes) -> None:
+        cost = kept_bytes(encoded)
         # What fills the gap is always let in, or it would stay full for ever.
-        has_room = self.unread_bytes + self.gap_bytes + len(encoded) <= UNREAD_BYTES_PER_SESSION_MAX
+        has_room = self.unread_bytes + self.gap_bytes + cost <= self._unread_bytes_max and (
+            self.account is None or self.account.unread.has_room(cost)
+        )
         if has_room and len(self.gap) < GAP_ENVELOPES_MAX and number not in self.gap:
             self.gap[number] = (envelope, encoded)
-            self.gap_bytes += len(encoded)
+            self._add_gap_bytes(cost)
+
+    def _drop_gap(self) -> None:
+        self.gap.clear()
+        self._add_gap_bytes(-self.gap_bytes)
+
+    def _add_gap_bytes(self, amount: int) -> None:
+        self.gap_bytes += amount
+        if self.account is not None:
+            self.account.unread.add(amount)
+
+    @property
+    def _unread_bytes_max(self) -> int:
+        account = self.account
+        return UNREAD_BYTES_PER_SESSION_MAX if account is None else account.unread_per_session
 
     def read(self) -> tuple[Content, bytes]:
-        """Remove and return the oldest unread content and its bytes."""
+        """Remove and return the oldest unread content and its bytes, which go to the journal."""
         content, encoded = self.unread.popleft()
-        self.unread_bytes -= len(encoded)
+        cost = kept_bytes(encoded)
+        self.unread_bytes -= cost
+        self.received_bytes += cost
+        account = self.account
+        if account is not None:
+            account.unread.add(-cost)
+            account.received.add(cost)
         return content, encoded
 
     @property
@@ -280,7 +349,9 @@ class SessionMachine:
         if not isinstance(content, Open):
             self._advance(content)
             self.in_next = content.number + 1
-        if not is_read and not self.is_closed:
+        if is_read:
+            self.received_bytes += kept_bytes(encoded)
+        elif not self.is_closed:
             self.add_unread(content, encoded)
 
     def _take(self, envelope: Arriving, encoded: bytes) -> None:
@@ -293,7 +364,10 @@ class SessionMachine:
     def add_unread(self, content: Content, encoded: bytes) -> None:
         """Queue a content for the flow to read."""
         self.unread.append((content, encoded))
-        self.unread_bytes += len(encoded)
+        cost = kept_bytes(encoded)
+        self.unread_bytes += cost
+        if self.account is not None:
+            self.account.unread.add(cost)
 
     def _advance(self, envelope: Arriving) -> None:
         event = _INPUTS.get(type(envelope))
@@ -319,6 +393,8 @@ class SessionMachine:
 
     def _drop_unread(self) -> None:
         self.unread.clear()
+        if self.account is not None:
+            self.account.unread.add(-self.unread_bytes)
         self.unread_bytes = 0
 
     def _move(self, event: Input) -> None:

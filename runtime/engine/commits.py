@@ -6,7 +6,7 @@ their own events, envelopes for peers, acknowledgements, results.
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -78,6 +78,8 @@ class Commits:
         self.outgoing: dict[PeerName, list[bytes]] = {}
         self.acks: dict[tuple[PeerName, SessionId], int] = {}
         self.gone: dict[tuple[PeerName, SessionId, SessionId], Gone] = {}
+        # How many of them each peer gets.
+        self.denials: Counter[PeerName] = Counter()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -103,6 +105,8 @@ class Commits:
 
     def deny(self, peer: PeerName, gone: Gone) -> None:
         """Tell the peer of a session that is not there; once in a batch, however often it asks."""
+        if (peer, gone.to, gone.sid) not in self.gone:
+            self.denials[peer] += 1
         self.gone[peer, gone.to, gone.sid] = gone
         self.wake()
 

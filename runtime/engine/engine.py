@@ -16,7 +16,7 @@ from runtime.flow import Flow
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import PeerName
-from runtime.limits import JOURNAL_EVENTS_MAX, TURN_MS_MAX
+from runtime.limits import DEFAULT_PEER_LIMITS, JOURNAL_EVENTS_MAX, TURN_MS_MAX, PeerLimits
 from runtime.ports import Clock, Entropy, Loop, Space, Store, Transport
 
 log = logging.getLogger("sennit.engine")
@@ -44,6 +44,7 @@ class Engine:
         hold_unexpected: bool = False,
         journal_events_max: int = JOURNAL_EVENTS_MAX,
         is_replay_checked: bool = False,
+        peer_limits: PeerLimits = DEFAULT_PEER_LIMITS,
         journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
     ) -> None:
         """Put the parts together.
@@ -77,6 +78,7 @@ class Engine:
             hold_unexpected=hold_unexpected,
             journal_events_max=journal_events_max,
             is_replay_checked=is_replay_checked,
+            peer_limits=peer_limits,
         )
         host.runner = self
 

@@ -350,9 +350,13 @@ class FlowRun:
 
     def arrived(self, session: int) -> None:
         """Learn that a session got something, or that its peer has accepted."""
-        wait = self.wait
-        if wait is not None and session in wait.sessions and self.machine.status is Status.WAITING:
+        if self.awaits(session):
             self.make_ready()
+
+    def awaits(self, session: int) -> bool:
+        """Tell whether the flow waits for this session, so that it reads at once what arrives."""
+        wait = self.wait
+        return wait is not None and session in wait.sessions and self.machine.status is _WAITING
 
     def new_session(self, number: int, peer: PeerName) -> SessionMachine:
         """Return a fresh session machine and remember it."""

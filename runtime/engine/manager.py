@@ -45,7 +45,7 @@ from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
-from runtime.limits import SESSIONS_PER_PEER_MAX
+from runtime.limits import PeerLimits
 from runtime.ports import Clock, Entropy, Loop, Signal
 from runtime.progress_tree import ProgressTree
 
@@ -76,6 +76,7 @@ class FlowManager:
         hold_unexpected: bool,
         journal_events_max: int,
         is_replay_checked: bool,
+        peer_limits: PeerLimits,
     ) -> None:
         self.host = host
         self.loop = loop
@@ -87,7 +88,7 @@ class FlowManager:
         self.is_replay_checked = is_replay_checked
         self.journal_events_max = journal_events_max
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
-        self.delivery = Delivery(self, commits, outbox, clock)
+        self.delivery = Delivery(self, commits, outbox, clock, peer_limits)
         self.hub = loop.hub
         self.greenlets = Greenlets(self.hub)
         self.takedowns = Takedowns(loop)
@@ -153,22 +154,21 @@ class FlowManager:
             return
         registry = self.host.registry
         responder = registry.responders.get(opened.flow)
+        if responder is None and opened.flow not in registry.flows:
+            self.delivery.keep_unclaimed(peer, opened)
+            return
+        if not self.delivery.has_room_for(peer, encoded):
+            return
         if responder is None:
-            if opened.flow in registry.flows:
-                self.delivery.refuse(peer, opened, f"{opened.flow} has no responder here")
-            else:
-                self.delivery.keep_unclaimed(peer, opened)
+            reason = f"{opened.flow} has no responder here"
+            self.delivery.refuse(peer, opened.sid, opened.flow, reason)
             return
         if responder.version != opened.version:
             reason = (
                 f"{opened.flow} version {opened.version} was asked for, "
                 f"version {responder.version} is installed here"
             )
-            self.delivery.refuse(peer, opened, reason)
-            return
-        if self.delivery.session_count(peer) >= SESSIONS_PER_PEER_MAX:
-            reason = f"{peer} has {SESSIONS_PER_PEER_MAX:,} sessions open to this node already"
-            self.delivery.refuse(peer, opened, reason)
+            self.delivery.refuse(peer, opened.sid, opened.flow, reason)
             return
         self._start_responder(peer, opened, encoded, responder)
 

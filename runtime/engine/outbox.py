@@ -96,6 +96,8 @@ class Outbox:
         self._sessions: dict[SessionId, _Session] = {}
         self._links: dict[PeerName, _Link] = {}
         self.resent = 0
+        # Called with a session whose messages are all acknowledged, or dropped.
+        self.on_empty: Callable[[SessionId], None] = _nobody_listens
 
     def __len__(self) -> int:
         return sum(len(session.entries) for session in self._sessions.values())
@@ -264,6 +266,7 @@ class Outbox:
         del link.sessions[sid]
         if session.addressee and link.senders.get(session.addressee) == sid:
             del link.senders[session.addressee]
+        self.on_empty(sid)
 
     def _arm(self, peer: PeerName, link: _Link, delay_ms: int) -> None:
         if link.timer is not None:
@@ -302,6 +305,10 @@ class Outbox:
         else:
             self._arm(peer, link, link.delay_ms)
         self.resent += count
+
+
+def _nobody_listens(sid: SessionId) -> None:
+    """Wait for nothing."""
 
 
 def _addressed(envelope: Outgoing, peer_sid: SessionId) -> Outgoing:

@@ -41,6 +41,7 @@ def recover(manager: "FlowManager") -> int:
         manager.commits.scan(OUTBOX, b"", None),
         lambda sid: _peer_session(manager, sid),
     )
+    manager.delivery.tombstones.recover()
     return len(manager.runs)
 
 

@@ -71,6 +71,12 @@ def nothing_left(network: SimulatedNetwork) -> Iterator[str]:
             "unclaimed sessions": len(manager.delivery.unclaimed),
             "batches on their way": node.store.waiting,
         }
+        quotas = manager.delivery.quotas
+        memory |= {
+            "sessions counted for peers": quotas.sessions.used,
+            "unread bytes counted for peers": quotas.unread.used,
+            "received bytes counted for peers": quotas.received.used,
+        }
         for what, count in memory.items():
             if count:
                 yield f"{node.name}: {count} {what} are left in memory"

@@ -19,6 +19,7 @@ from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import FlowId, PeerName
+from runtime.limits import DEFAULT_PEER_LIMITS, PeerLimits
 from runtime.names import X500Name
 from runtime.party import Party
 from runtime.ports import Batch
@@ -131,6 +132,7 @@ class SimulatedNode:
             entropy=SeededEntropy(f"{network.seed}/{self.party.name}/{self.lives}"),
             journal_rows=JournalRows,
             is_replay_checked=network.is_replay_checked,
+            peer_limits=network.peer_limits,
         )
         self.engine.start()
 
@@ -201,6 +203,7 @@ class SimulatedNetwork:
         shuffle: bool = False,
         disk: Disk | None = None,
         is_replay_checked: bool = True,
+        peer_limits: PeerLimits = DEFAULT_PEER_LIMITS,
     ) -> None:
         """Make an empty network.
 
@@ -211,7 +214,9 @@ class SimulatedNetwork:
             disk: Decides when commits land; None: in the next turn.
             is_replay_checked: Whether each flow that has waited is rebuilt from its journal, as
                 after a restart, so that code that is not deterministic is found at once.
+            peer_limits: What each node keeps for its peers.
         """
+        self.peer_limits = peer_limits
         self.is_replay_checked = is_replay_checked
         self.seed = seed
         self.disk = disk

@@ -5,7 +5,7 @@ from typing import Final
 
 from runtime import FlowKilled, FlowTimeout, SessionClosed, SessionNotOpen, UnexpectedFlowEnd
 from runtime.core.envelopes import SESSION_ID_BYTES
-from runtime.engine.delivery import TOMBSTONES
+from runtime.engine.tombstones import TOMBSTONES
 from runtime.ids import SessionId
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario

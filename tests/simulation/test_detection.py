@@ -13,6 +13,7 @@ from runtime.engine.delivery import Delivery
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.manager import FlowManager
 from runtime.engine.outbox import Outbox
+from runtime.engine.tombstones import Tombstones
 from runtime.ids import PeerName, SessionId
 from runtime.testing.simulation import HistoryFailed, Scenario, simulate
 from tests.simulation import scenarios
@@ -49,7 +50,7 @@ def keep_what_was_read(patch: pytest.MonkeyPatch) -> None:
 
 
 def leave_no_tombstones(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Delivery, "_put_tombstone", lambda *arguments: None)
+    patch.setattr(Tombstones, "_put", lambda *arguments: None)
 
 
 def answer_no_late_messages(patch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from runtime.core.envelopes import (
     Refuse,
     encode,
 )
-from runtime.engine.delivery import TOMBSTONES
 from runtime.engine.outbox import RESEND_ENVELOPES_MAX
+from runtime.engine.tombstones import TOMBSTONES
 from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import TOMBSTONE_MS
 from runtime.testing.memory_transport import Link

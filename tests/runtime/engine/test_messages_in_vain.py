@@ -11,7 +11,6 @@ from runtime import (
     responder,
     sleep,
 )
-from runtime.core import session_machine
 from runtime.core.envelopes import (
     SESSION_ID_BYTES,
     Accept,
@@ -26,7 +25,7 @@ from runtime.core.envelopes import (
 )
 from runtime.core.events import JOURNAL
 from runtime.core.session_machine import SessionMachine
-from runtime.engine.delivery import TOMBSTONES
+from runtime.engine.tombstones import TOMBSTONES
 from runtime.ids import ErrorId, SessionId
 from runtime.testing.memory_store import MemoryStore
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
@@ -339,7 +338,7 @@ def test_the_end_of_a_session_that_the_peer_has_lost_survives_a_crash(
 
 
 def test_a_session_that_the_peer_has_lost_ends_only_when_there_is_room_for_its_end(
-    network: SimulatedNetwork, monkeypatch: pytest.MonkeyPatch
+    network: SimulatedNetwork,
 ) -> None:
     # Breaks when the messages are dropped and the flow never hears why.
     alice, bob = pair(network, pour, drink)
@@ -348,12 +347,14 @@ def test_a_session_that_the_peer_has_lost_ends_only_when_there_is_room_for_its_e
     bob.running.manager.kill(only_flow(bob).flow_id)
     lose_everything(bob, network)
     machine = only_session(alice)
-    with monkeypatch.context() as patch:
-        patch.setattr(session_machine, "UNREAD_BYTES_PER_SESSION_MAX", -1)
-        network.run_for(12)
-        assert len(alice.running.outbox) > 0
-        assert not machine.is_over_for_peer
+    account = machine.account
+    assert account is not None
+    unread_max, account.unread_per_session = account.unread_per_session, -1
+    network.run_for(12)
+    assert len(alice.running.outbox) > 0
+    assert not machine.is_over_for_peer
 
+    account.unread_per_session = unread_max
     network.run()
 
     assert_nothing_is_left(network)

@@ -8,6 +8,7 @@ from runtime import Party, Session, UnexpectedFlowEnd, flow, initiate, responder
 from runtime.core.envelopes import Accept, Ack, Data, Open, decode, encode
 from runtime.errors import ConfigurationError
 from runtime.ids import SessionId
+from runtime.limits import PeerLimits
 from runtime.testing.memory_transport import Delivery, Link
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import (
@@ -17,6 +18,7 @@ from tests.runtime.engine.scenes import (
     journal,
     only_flow,
     pair,
+    rows,
     same,
     turn,
 )
@@ -47,9 +49,8 @@ def test_an_unknown_flow_is_kept_and_served_once_its_app_is_installed(
     bob = network.node("Bob")
     handle = alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
-    assert [entry.opened.flow for entry in bob.running.manager.delivery.unclaimed.values()] == [
-        greet.name
-    ]
+    unclaimed = bob.running.manager.delivery.unclaimed
+    assert [entry.flow for _, _, entry in unclaimed.items()] == [greet.name]
     assert not handle.is_ended
 
     bob.restart(apps=[greet, greet_back])
@@ -93,15 +94,15 @@ def test_a_request_that_nobody_repeats_any_more_is_forgotten(network: SimulatedN
     alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
     delivery = bob.running.manager.delivery
-    ((_, entry),) = delivery.unclaimed.items()
+    ((_, _, entry),) = delivery.unclaimed.items()
     since_ms = entry.since_ms
     network.run_for(300)
-    delivery.forget_silent()
-    assert [each.since_ms for each in delivery.unclaimed.values()] == [since_ms]
+    delivery.unclaimed.forget_silent()
+    assert [each.since_ms for _, _, each in delivery.unclaimed.items()] == [since_ms]
 
     alice.crash()
     network.run_for(3_600)
-    delivery.forget_silent()
+    delivery.unclaimed.forget_silent()
 
     assert not delivery.unclaimed
 
@@ -161,14 +162,14 @@ def test_two_responders_to_one_flow_stop_the_node_at_its_start(
         network.node("Bob", apps=[greet_back, greet_back_of_old])
 
 
-def test_too_many_open_sessions_of_one_peer_are_refused(
-    network: SimulatedNetwork, monkeypatch: pytest.MonkeyPatch
+def test_too_many_open_sessions_of_one_peer_wait_until_others_are_over(
+    network: SimulatedNetwork,
 ) -> None:
-    monkeypatch.setattr("runtime.engine.manager.SESSIONS_PER_PEER_MAX", 2)
+    network.peer_limits = PeerLimits(sessions_per_peer_max=2)
 
     @flow
-    def stay(peer: Party) -> None:
-        initiate(peer).exchange("stay", str)
+    def stay(peer: Party) -> str:
+        return initiate(peer).exchange("stay", str).unwrap(same)
 
     @responder(stay)
     def stay_too(session: Session) -> None:
@@ -176,16 +177,14 @@ def test_too_many_open_sessions_of_one_peer_are_refused(
         session.send("done")
 
     alice, bob = pair(network, stay, stay_too)
-    handles = [alice.start_flow(stay, bob.party) for _ in range(3)]
+    handles = [alice.start_flow(stay, bob.party) for _ in range(5)]
     network.run_for(100)
 
-    assert [handle.is_ended for handle in handles] == [False, False, True]
-    with pytest.raises(UnexpectedFlowEnd, match="sessions open to this node already"):
-        handles[2].result()
-    handles[0].result()
-    # The sessions that are over count no more.
-    handle = alice.start_flow(stay, bob.party)
-    handle.result()
+    assert len(bob.running.manager.runs) == 2
+    assert rows(bob, "tombstones") == 0
+    assert [handle.result() for handle in handles] == ["done"] * 5
+    network.run()
+    assert_nothing_is_left(network)
 
 
 @flow

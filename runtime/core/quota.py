@@ -1,0 +1,89 @@
+"""How much a node keeps for its peers: a bound for each peer, one for all, and fair shares. No I/O.
+
+A peer may use a budget up to its own bound, and never more than what is left for all others. So one
+greedy peer gets at most a half, two get a third each, and there is always as much left for those
+that come later. A share never waits and never fails: who asks whether there is room, and finds
+none, leaves the thing with the peer, which sends it again.
+"""
+
+from runtime.ids import PeerName
+from runtime.limits import KEPT_OVERHEAD_BYTES, PeerLimits
+
+
+def kept_bytes(encoded: bytes) -> int:
+    """Return what an arrived message counts for, with the objects around it."""
+    return len(encoded) + KEPT_OVERHEAD_BYTES
+
+
+class Budget:
+    """What all peers together may use, and what they use."""
+
+    __slots__ = ("limit", "per_peer", "used")
+
+    def __init__(self, *, limit: int, per_peer: int) -> None:
+        self.limit = limit
+        self.per_peer = per_peer
+        self.used = 0
+
+
+class Share:
+    """One peer's part of a budget."""
+
+    __slots__ = ("budget", "used")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.used = 0
+
+    def has_room(self, amount: int) -> bool:
+        """Tell whether the peer may use so much more."""
+        budget = self.budget
+        wanted = self.used + amount
+        return wanted <= budget.per_peer and wanted <= budget.limit - budget.used - amount
+
+    def add(self, amount: int) -> None:
+        """Use so much more, or less."""
+        self.used += amount
+        self.budget.used += amount
+
+
+class PeerAccount:
+    """What a node keeps for one peer."""
+
+    __slots__ = ("received", "sessions", "tombstones", "unclaimed", "unread", "unread_per_session")
+
+    def __init__(self, quotas: "Quotas") -> None:
+        self.sessions = Share(quotas.sessions)
+        self.unread = Share(quotas.unread)
+        self.received = Share(quotas.received)
+        self.unclaimed = Share(quotas.unclaimed)
+        self.tombstones = Share(quotas.tombstones)
+        self.unread_per_session = quotas.limits.unread_bytes_per_session_max
+
+
+class Quotas:
+    """The budgets of one node, and the accounts of its peers."""
+
+    def __init__(self, limits: PeerLimits) -> None:
+        self.limits = limits
+        self.sessions = Budget(
+            limit=limits.sessions_of_peers_max, per_peer=limits.sessions_per_peer_max
+        )
+        self.unread = Budget(
+            limit=limits.unread_bytes_max, per_peer=limits.unread_bytes_per_peer_max
+        )
+        self.received = Budget(
+            limit=limits.received_bytes_max, per_peer=limits.received_bytes_per_peer_max
+        )
+        self.unclaimed = Budget(limit=limits.unclaimed_max, per_peer=limits.unclaimed_per_peer_max)
+        self.tombstones = Budget(
+            limit=limits.tombstones_max, per_peer=limits.tombstones_per_peer_max
+        )
+        self._accounts: dict[PeerName, PeerAccount] = {}
+
+    def of(self, peer: PeerName) -> PeerAccount:
+        """Return the account of a peer."""
+        account = self._accounts.get(peer)
+        if account is None:
+            account = self._accounts[peer] = PeerAccount(self)
+        return account
