@@ -16,18 +16,27 @@
     journal_events_max = 1_000_000             hold flows that have so many events
     step_threads = 20                          steps with thread=True that run at the same time
 
+    [limits]                                   any of `runtime.limits.PeerLimits`, by its name
+    sessions_per_peer_max = 50_000
+
 Required are name, both addresses and network. Relative paths count from the directory of the file.
 """
 
 import keyword
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from runtime.edge.node_info import check_address
 from runtime.errors import NameInvalid
 from runtime.ids import PeerName
-from runtime.limits import JOURNAL_EVENTS_MAX, STEP_THREADS, STEP_THREADS_MAX
+from runtime.limits import (
+    DEFAULT_PEER_LIMITS,
+    JOURNAL_EVENTS_MAX,
+    STEP_THREADS,
+    STEP_THREADS_MAX,
+    PeerLimits,
+)
 from runtime.names import peer_name
 from runtime.toml_file import Table, TomlFile
 
@@ -56,6 +65,7 @@ class NodeConfig:
     hold_unexpected: bool
     journal_events_max: int = JOURNAL_EVENTS_MAX
     step_threads: int = STEP_THREADS
+    peer_limits: PeerLimits = DEFAULT_PEER_LIMITS
 
     @classmethod
     def load(cls, directory: Path | str) -> "NodeConfig":
@@ -64,6 +74,7 @@ class NodeConfig:
         file = TomlFile(base / NODE_FILE)
         table = file.top
         password_file = table.text("key_password_file", "")
+        limits = table.table("limits")
         config = cls(
             directory=base,
             name=read_name(table, "name"),
@@ -81,7 +92,9 @@ class NodeConfig:
             hold_unexpected=table.truth("hold_unexpected", default=False),
             journal_events_max=table.number("journal_events_max", JOURNAL_EVENTS_MAX),
             step_threads=table.number("step_threads", STEP_THREADS),
+            peer_limits=PeerLimits(**read_limits(limits, PeerLimits)),
         )
+        limits.done()
         if config.journal_events_max < 1:
             what = "journal_events_max is no number of events"
             table.mistake("journal_events_max", what, f"Write it like {JOURNAL_EVENTS_MAX}")
@@ -94,6 +107,19 @@ class NodeConfig:
         table.done()
         file.finish()
         return config
+
+
+def read_limits(table: Table, kind: type[PeerLimits]) -> dict[str, int]:
+    """Return the limits of one kind that the table ``limits`` has; each is at least 1."""
+    limits: dict[str, int] = {}
+    for field in fields(kind):
+        assert isinstance(field.default, int)
+        limit = table.number(field.name, field.default)
+        if limit < 1:
+            what = f"{field.name} is less than 1"
+            table.mistake(field.name, what, f"Write it like {field.name} = {field.default}")
+        limits[field.name] = limit
+    return limits
 
 
 def read_name(table: Table, key: str) -> PeerName:

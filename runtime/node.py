@@ -151,6 +151,7 @@ class Node:
             entropy=SystemEntropy(),
             hold_unexpected=config.hold_unexpected,
             journal_events_max=config.journal_events_max,
+            peer_limits=config.peer_limits,
         )
         self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
         recovered = self._engine.start()

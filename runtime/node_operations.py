@@ -41,6 +41,7 @@ from runtime.operations import (
     FlowRow,
     FlowWatch,
     JournalRow,
+    LimitRow,
     NodeInfo,
     SessionRow,
     ThreadRow,
@@ -225,6 +226,7 @@ class EngineOperations:
                 for row in threads.occupants[:THREADS_SHOWN_MAX]
             ],
             left_behind=[str(doomed) for doomed in left_behind[:THREADS_SHOWN_MAX]],
+            limits=[LimitRow(*row) for row in manager.delivery.quotas.usage()],
         )
 
     def party(self, name: str) -> Party:

@@ -165,6 +165,18 @@ class ThreadRow:
     is_left: bool = False
 
 
+@message(name="node.LimitRow")
+class LimitRow:
+    """A limit, as it is called in the table ``limits`` of ``node.toml``, and what is used of it.
+
+    Of a limit for each peer, what the peer uses that uses most.
+    """
+
+    name: str
+    limit: int
+    in_use: int
+
+
 @message(name="node.NodeInfo")
 class NodeInfo:
     """Who this node is and how it does."""
@@ -188,6 +200,8 @@ class NodeInfo:
     """The longest running first; at most a hundred."""
     left_behind: list[str] = []
     """Flows that were killed and whose code does not end, with the place where it is."""
+
+    limits: list[LimitRow] = []
 
 
 @message(name="node.UnclaimedRow")

@@ -61,6 +61,10 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             *(("left behind", text) for text in found.left_behind),
         ]
     )
+    print_table(
+        ("LIMIT", "AT MOST", "IN USE"),
+        [(row.name, f"{row.limit:,}", f"{row.in_use:,}") for row in found.limits],
+    )
 
 
 def _threads_text(found: NodeInfo) -> str:

@@ -36,10 +36,13 @@ SESSION_ID_BYTES: Final = 16
 # A number is a u32 in the keys of the store.
 NUMBER_MAX: Final = 2**32 - 1
 NAME_CHARACTERS_MAX: Final = 255
+KIND_CHARACTERS_MAX: Final = 256
+CONVERSATION_BYTES_MAX: Final = 64
 REASON_CHARACTERS_MAX: Final = 2_048
 # A packed error and what packs it.
 ERROR_ENVELOPE_BYTES_MAX: Final = 2 * ERROR_BYTES_MAX
 
+_TEXT_CHARACTERS_MAX: Final = 200
 
 # What a peer may send is bounded while it is decoded. A message in our own outbox may not be
 # addressed yet; that `to` is complete in what arrives, `decode` sees to.
@@ -47,6 +50,9 @@ To = Annotated[SessionId, Meta(max_length=SESSION_ID_BYTES)]
 Sid = Annotated[SessionId, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES)]
 Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
+Version = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Kind = Annotated[str, Meta(max_length=KIND_CHARACTERS_MAX)]
+Conversation = Annotated[bytes, Meta(max_length=CONVERSATION_BYTES_MAX)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS_MAX)]
 ErrorName = Annotated[ErrorId, Meta(max_length=NAME_CHARACTERS_MAX)]
 PackedError = Annotated[bytes, Meta(max_length=ERROR_ENVELOPE_BYTES_MAX)]
@@ -63,11 +69,11 @@ class _OpenAlone(Envelope, tag=0):
 
     sid: Sid
     flow: Name
-    version: int
+    version: Version
     app: Name
     app_version: Name
-    conversation: bytes
-    kind: str
+    conversation: Conversation
+    kind: Kind
     body: bytes
 
 
@@ -84,7 +90,7 @@ class Accept(Envelope, tag=1):
 
     to: To
     sid: Sid
-    version: int
+    version: Version
     app: Name
     app_version: Name
 
@@ -105,7 +111,7 @@ class Data(Envelope, tag=3):
 
     to: To
     number: Number
-    kind: str
+    kind: Kind
     body: bytes
 
 
@@ -166,7 +172,7 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
     try:
         envelope = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadMessage(f"not an envelope: {error}") from None
+        raise BadMessage(f"not an envelope: {str(error)[:_TEXT_CHARACTERS_MAX]}") from None
     if is_addressed:
         to = envelope.beside if isinstance(envelope, Open) else envelope.to
         if len(to) != SESSION_ID_BYTES and (to or not isinstance(envelope, Open | Gone)):

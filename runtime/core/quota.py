@@ -6,6 +6,8 @@ that come later. A share never waits and never fails: who asks whether there is 
 none, leaves the thing with the peer, which sends it again.
 """
 
+from typing import Final
+
 from runtime.ids import PeerName
 from runtime.limits import KEPT_OVERHEAD_BYTES, PeerLimits
 
@@ -87,3 +89,22 @@ class Quotas:
         if account is None:
             account = self._accounts[peer] = PeerAccount(self)
         return account
+
+    def usage(self) -> list[tuple[str, int, int]]:
+        """Return each limit by name, with what is used of it, or what one peer uses at most."""
+        rows: list[tuple[str, int, int]] = []
+        for per_peer, of_all, kind in _BUDGETS:
+            budget: Budget = getattr(self, kind)
+            shares: list[Share] = [getattr(each, kind) for each in self._accounts.values()]
+            most = max((share.used for share in shares), default=0)
+            rows += [(per_peer, budget.per_peer, most), (of_all, budget.limit, budget.used)]
+        return rows
+
+
+_BUDGETS: Final = (
+    ("sessions_per_peer_max", "sessions_of_peers_max", "sessions"),
+    ("unread_bytes_per_peer_max", "unread_bytes_max", "unread"),
+    ("received_bytes_per_peer_max", "received_bytes_max", "received"),
+    ("unclaimed_per_peer_max", "unclaimed_max", "unclaimed"),
+    ("tombstones_per_peer_max", "tombstones_max", "tombstones"),
+)

@@ -17,9 +17,10 @@ from typing import Final, Protocol
 import zmq
 from zmq.utils import z85
 
-from runtime.edge.zmq_stats import SeldomLog, TransportStats
+from runtime.edge.zmq_stats import TransportStats
 from runtime.edge.zmq_watch import SocketWatch
 from runtime.ids import PeerName
+from runtime.seldom_log import SeldomLog
 
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 ZAP_DOMAIN: Final = b"sennit"

@@ -20,12 +20,13 @@ from runtime.edge.zmq_auth import (
     PeerBook,
     ZapHandler,
 )
-from runtime.edge.zmq_stats import SeldomLog, TransportStats
+from runtime.edge.zmq_stats import TransportStats
 from runtime.edge.zmq_watch import EventWatch, SocketWatch
 from runtime.errors import ConfigurationError
 from runtime.frames import MalformedFrame, unpack
 from runtime.ids import PeerName
 from runtime.limits import FRAME_BYTES_MAX
+from runtime.seldom_log import SeldomLog
 
 # Frames of one connection that wait for us: some megabytes from an honest peer, whose frames rarely
 # have more than FRAME_BYTES_TARGET; 160 from a hostile one. More did not make it any faster.

@@ -27,6 +27,7 @@ from runtime.edge.zmq_watch import Alarm, EventWatch, WritableWatch
 from runtime.frames import Backlog, fits, pack
 from runtime.ids import PeerName
 from runtime.limits import MIB
+from runtime.seldom_log import SeldomLog
 
 # Frames between us and the I/O thread; all are lost when the connection breaks. A few are enough to
 # keep that thread busy. What is more waits in the backlog, where it is bounded in bytes and small
@@ -105,6 +106,7 @@ class Link:
         self._on_unreachable = on_unreachable
         self._backlog = Backlog(bytes_max=BACKLOG_BYTES_MAX)
         self._alarm = Alarm()
+        self._log = SeldomLog(log, burst=5)
         self._refused_ms = times.refused_ms_first
         self._connection: _Connection | None = None
         self.reopen()
@@ -199,24 +201,21 @@ class Link:
             self._begin_connecting()
 
     def _note_refused(self, event: zmq.Event) -> None:
-        log.warning(
-            "%s at %s refuses us (%s); trying again in %d ms. Its network map may not list our "
-            "key (yet), or ours may list another key than it has",
-            self._peer,
-            self.address.endpoint,
-            event.name,
-            self._refused_ms,
+        self._log.warn(
+            "refused",
+            f"{self._peer} at {self.address.endpoint} refuses us ({event.name}); trying again in "
+            f"{self._refused_ms} ms. Its network map may not list our key (yet), or ours may list "
+            "another key than it has",
         )
         self._try_again_later()
 
     def _note_impossible(self, error: zmq.ZMQError) -> None:
-        log.error(
-            "can't connect to %s at %s: %s; trying again in %d ms. Its entry in the network map "
-            "may be wrong, or this process may have too few file descriptors (ulimit -n)",
-            self._peer,
-            self.address.endpoint,
-            error,
-            self._refused_ms,
+        self._log.say(
+            logging.ERROR,
+            "impossible",
+            f"can't connect to {self._peer} at {self.address.endpoint}: {error}; trying again in "
+            f"{self._refused_ms} ms. Its entry in the network map may be wrong, or this process "
+            "may have too few file descriptors (ulimit -n)",
         )
         self._try_again_later()
 

@@ -1,12 +1,6 @@
-"""What the ZeroMQ transport counts, and warnings that strangers can't turn into a flood."""
+"""What the ZeroMQ transport counts."""
 
-import logging
-import time
-from dataclasses import dataclass, field
-from typing import Final
-
-# Strangers and faulty peers cause log lines; no more than one of a kind in this time.
-WARNING_INTERVAL_S: Final = 10.0
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -36,23 +30,3 @@ class TransportStats:
 
     links_up: int = 0
     """How often a link of ours has completed its handshake."""
-
-
-@dataclass(slots=True)
-class SeldomLog:
-    """Log the first warning about a subject at once, later ones at most once in a while."""
-
-    log: logging.Logger
-    _said_at: dict[str, float] = field(default_factory=dict)
-    _unsaid: dict[str, int] = field(default_factory=dict)
-
-    def warn(self, subject: str, message: str) -> None:
-        """Log ``message``, unless one about ``subject`` was logged just before."""
-        now = time.monotonic()
-        said_at = self._said_at.get(subject)
-        if said_at is not None and now - said_at < WARNING_INTERVAL_S:
-            self._unsaid[subject] = self._unsaid.get(subject, 0) + 1
-            return
-        self._said_at[subject] = now
-        unsaid = self._unsaid.pop(subject, 0)
-        self.log.warning("%s%s", message, f" ({unsaid} more like it before)" if unsaid else "")

@@ -23,9 +23,10 @@ import zmq
 from runtime.edge.zmq_auth import CurveKeys, PeerAddress, PeerBook
 from runtime.edge.zmq_inbound import Inbound
 from runtime.edge.zmq_link import Link, LinkStatus, LinkTimes
-from runtime.edge.zmq_stats import SeldomLog, TransportStats
+from runtime.edge.zmq_stats import TransportStats
 from runtime.ids import PeerName
 from runtime.ports import Receiver
+from runtime.seldom_log import SeldomLog
 
 # What was sent just before the node stops should still leave, but stopping must not hang.
 LINGER_MS: Final = 200

@@ -5,7 +5,7 @@ that was journaled is ever changed by that.
 """
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input, Status
@@ -23,10 +23,14 @@ from runtime.errors import (
 )
 from runtime.flow import Flow
 from runtime.ids import ErrorId, FlowId
+from runtime.seldom_log import SeldomLog
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
     from runtime.engine.manager import FlowManager
+
+# Of flows that one peer has started, in the time that `SeldomLog` has.
+LINES_PER_PEER: Final = 20
 
 log = logging.getLogger("sennit.flow")
 
@@ -37,6 +41,7 @@ class Hospital:
     def __init__(self, manager: "FlowManager", *, hold_unexpected: bool) -> None:
         self.manager = manager
         self.hold_unexpected = hold_unexpected
+        self._log_of_peers = SeldomLog(log, burst=LINES_PER_PEER)
 
     # --- decisions ----------------------------------------------------------------------------
 
@@ -77,12 +82,12 @@ class Hospital:
         self.manager.counts["failed"] += 1
         run.error, run.error_id = error, error_id
         remember_id(error, error_id)
-        log.error(
-            "flow failed, error id %s: %s",
-            error_id,
-            words_of(error),
-            exc_info=None if isinstance(error, FlowException | FlowKilled) else error,
-            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        self._tell(
+            run,
+            logging.ERROR,
+            f"flow failed, error id {error_id}: {words_of(error)}",
+            stack_of=None if isinstance(error, FlowException | FlowKilled) else error,
+            error_id=error_id,
         )
         error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
         run.tree.fail(words_of(error))
@@ -93,12 +98,11 @@ class Hospital:
         self.manager.counts["held"] += 1
         error_id = self.error_id_of(error)
         run.error, run.error_id, run.hold_reason = error, error_id, reason
-        log.error(
-            "flow held (%s), error id %s: %s",
-            reason,
-            error_id,
-            words_of(error),
-            extra={"flow_id": run.flow_id, "flow": run.info.name, "error_id": error_id},
+        self._tell(
+            run,
+            logging.ERROR,
+            f"flow held ({reason}), error id {error_id}: {words_of(error)}",
+            error_id=error_id,
         )
         held = Held(
             reason,
@@ -117,12 +121,12 @@ class Hospital:
         """Give the error that ends a sub-flow its id, under which its peers hear of it."""
         error_id = self.error_id_of(error)
         remember_id(error, error_id)
-        log.warning(
-            "sub-flow %s failed, error id %s: %s",
-            flow.name,
-            error_id,
-            words_of(error),
-            extra={"flow_id": run.flow_id, "flow": flow.name, "error_id": error_id},
+        self._tell(
+            run,
+            logging.WARNING,
+            f"sub-flow {flow.name} failed, error id {error_id}: {words_of(error)}",
+            flow=flow.name,
+            error_id=error_id,
         )
         return error_id
 
@@ -193,11 +197,12 @@ class Hospital:
 
     def _retry_after(self, run: "FlowRun", error: BaseException, delay_ms: int) -> None:
         run.retries += 1
-        log.warning(
-            "flow will be retried in %d ms: %s",
-            delay_ms,
-            words_of(error),
-            extra={"flow_id": run.flow_id, "delay_ms": delay_ms, "retries": run.retries},
+        self._tell(
+            run,
+            logging.WARNING,
+            f"flow will be retried in {delay_ms} ms: {words_of(error)}",
+            delay_ms=delay_ms,
+            retries=run.retries,
         )
         run.await_retry(delay_ms, error, lambda: self._due(run))
 
@@ -208,6 +213,25 @@ class Hospital:
             and self.reload(run)
         ):
             run.start_soon()
+
+    # --- the log --------------------------------------------------------------------------------
+
+    def _tell(
+        self,
+        run: "FlowRun",
+        level: int,
+        message: str,
+        *,
+        stack_of: BaseException | None = None,
+        **extra: object,
+    ) -> None:
+        """Log what happened to a flow; of those that a peer has started, not more than a few."""
+        extra = {"flow_id": run.flow_id, "flow": run.info.name, **extra}
+        origin = run.machine.started.origin
+        if origin is None:
+            log.log(level, "%s", message, exc_info=stack_of, extra=extra)
+        else:
+            self._log_of_peers.say(level, origin.peer, message, extra=extra, error=stack_of)
 
     # --- ids ----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.config import NodeConfig
 from runtime.errors import ConfigurationError
+from runtime.limits import PeerLimits
 
 MINIMAL = """\
 name = "O=Bank A, L=London, C=GB"
@@ -67,6 +68,9 @@ log_level = "debug"
 hold_unexpected = true
 journal_events_max = 5_000
 step_threads = 3
+
+[limits]
+sessions_per_peer_max = 7
 """,
     )
 
@@ -84,6 +88,7 @@ step_threads = 3
     )
     assert config.journal_events_max == 5_000
     assert config.step_threads == 3
+    assert config.peer_limits == PeerLimits(sessions_per_peer_max=7)
 
 
 def test_a_configuration_is_frozen(tmp_path: Path) -> None:
@@ -122,6 +127,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
         (MINIMAL + "step_threads = 0\n", "step_threads is not a number from 1 to 1000"),
         (MINIMAL + "step_threads = 1_001\n", "step_threads is not a number from 1 to 1000"),
         (MINIMAL + "journal_events_max = 0\n", "journal_events_max is no number of events"),
+        (MINIMAL + "[limits]\nunread_bytes_max = 0\n", "unread_bytes_max is less than 1"),
+        (MINIMAL + "[limits]\nunread_max = 9\n", "Did you mean unread_bytes_max?"),
         (MINIMAL + 'apps = ["a b"]\n', "apps has 'a b', which is no name of a module"),
         (
             MINIMAL.replace("[::1]:10003", "127.0.0.1:10002"),

@@ -1,5 +1,6 @@
 """What operators see of flows: those that live, that ended lately, and that left only a result."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from runtime.config import NodeConfig
 from runtime.errors import ClientIdInvalid, MisuseError, PermissionDenied, UnknownFlow
 from runtime.flow import Flow
 from runtime.ids import FlowId, PeerName, UserName
+from runtime.limits import PeerLimits
 from runtime.node_operations import EngineOperations
 from runtime.operations import Arguments, FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
@@ -255,3 +257,18 @@ def test_who_asks_for_what_is_not_installed_is_listed_and_refused() -> None:
     with pytest.raises(UnexpectedFlowEnd, match="does not want ops"):
         handle.result()
     assert asked.unclaimed() == []
+
+
+def test_the_limits_are_told_with_what_is_used_of_them() -> None:
+    network = SimulatedNetwork(peer_limits=PeerLimits(unclaimed_per_peer_max=7))
+    alice, bob = network.node("Alice", apps=[call]), network.node("Bob")
+    for _ in range(3):
+        alice.start_flow(call, bob.party)
+    network.run_for(60)
+
+    limits = {row.name: (row.limit, row.in_use) for row in operations(bob).info().limits}
+
+    assert limits["unclaimed_per_peer_max"] == (7, 3)
+    assert limits["unclaimed_max"] == (PeerLimits().unclaimed_max, 3)
+    names = {field.name for field in fields(PeerLimits)}
+    assert set(limits) == names - {"unread_bytes_per_session_max"}

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.core.envelopes import (
+    CONVERSATION_BYTES_MAX,
     ERROR_ENVELOPE_BYTES_MAX,
+    KIND_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
     NUMBER_MAX,
     REASON_CHARACTERS_MAX,
@@ -115,6 +117,11 @@ HOSTILE: Final[dict[str, AnyEnvelope]] = {
     "long flow name": Open(OURS, LONG_NAME, 1, "", "", b"", "", b""),
     "long app": Open(OURS, "f", 1, LONG_NAME, "", b"", "", b""),
     "long app version": Accept(OURS, PEERS, 1, "", LONG_NAME),
+    "long kind": Data(OURS, 1, "k" * (KIND_CHARACTERS_MAX + 1), b""),
+    "long kind in open": Open(OURS, "f", 1, "", "", b"", "k" * (KIND_CHARACTERS_MAX + 1), b""),
+    "long conversation": Open(OURS, "f", 1, "", "", bytes(CONVERSATION_BYTES_MAX + 1), "", b""),
+    "negative version": Open(OURS, "f", -1, "", "", b"", "", b""),
+    "huge version": Accept(OURS, PEERS, 2**63, "", ""),
     "long error id": Refuse(OURS, PEERS, "", ErrorId(LONG_NAME)),
     "long reason": Refuse(OURS, PEERS, "r" * (REASON_CHARACTERS_MAX + 1), ERROR_ID),
     "large error": Error(OURS, 1, bytes(ERROR_ENVELOPE_BYTES_MAX + 1), ERROR_ID),
