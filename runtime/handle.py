@@ -55,7 +55,7 @@ class FlowHandle(Generic[R_co]):
 
     @property
     def status(self) -> str:
-        """``running``, ``waiting``, ``held``, ``completed`` or ``failed``."""
+        """``running``, ``waiting``, ``held``, ``completed``, ``failed`` or ``killed``."""
         return self._status()
 
     @property

@@ -6,7 +6,7 @@ from runtime.engine.commits import Commits
 from runtime.engine.flow_ids import flow_id_at, key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
 from runtime.error_codec import decode_error
-from runtime.errors import FlowFailed, FlowKilled, SennitError
+from runtime.errors import FlowFailed, SennitError
 from runtime.ids import FlowId
 from runtime.operations import FlowRow
 
@@ -29,12 +29,11 @@ def kept_rows(commits: Commits, before: FlowId | None, page_rows: int) -> Iterat
 def row_of(flow_id: FlowId, kept: Result) -> FlowRow:
     """Return the row of one flow."""
     error = error_of(kept)
-    status = "completed" if error is None else "failed"
     return FlowRow(
         id=flow_id,
         name=kept.flow,
         version=kept.version,
-        status="killed" if isinstance(error, FlowKilled) else status,
+        status=kept.status,
         started_ms=kept.started,
         ended_ms=kept.ended,
         user=kept.user,

@@ -14,6 +14,7 @@ from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
 from runtime.engine.results import Result
+from runtime.engine.status import status_of
 from runtime.engine.waits import COMMIT
 from runtime.errors import (
     ClientIdInvalid,
@@ -147,7 +148,7 @@ class EngineOperations:
         run = self._run(flow_id)
         if not self._engine.manager.retry(flow_id):
             raise MisuseError(
-                f"flow {flow_id} is {_status(run)}; only a held flow whose app is installed "
+                f"flow {flow_id} is {status_of(run)}; only a held flow whose app is installed "
                 "can be retried"
             )
 
@@ -216,7 +217,7 @@ class EngineOperations:
             uptime_ms=now - self._started_ms,
             commits=engine.commits.commits,
             flows_live=len(manager.runs),
-            flows_held=sum(_status(run) == "held" for run in manager.runs.values()),
+            flows_held=sum(status_of(run) == "held" for run in manager.runs.values()),
             is_draining=manager.is_draining,
             unacknowledged=len(engine.outbox),
             step_threads_max=threads.threads_max,
@@ -291,7 +292,7 @@ class EngineOperations:
             id=run.flow_id,
             name=run.info.name,
             version=run.info.version,
-            status=_status(run),
+            status=status_of(run),
             started_ms=started.time,
             ended_ms=run.ended_ms,
             user=started.user,
@@ -313,7 +314,7 @@ class EngineOperations:
             progress=run.tree.snapshot(),
             error=error,
             error_id=run.error_id,
-            result=_result(run.value) if _status(run) == "completed" else None,
+            result=_result(run.value) if status_of(run) == "completed" else None,
             events=run.machine.index_next,
         )
 
@@ -380,19 +381,24 @@ def sennit_version() -> str:
         return "unknown"
 
 
-def _status(run: FlowRun) -> str:
-    return "killed" if isinstance(run.error, FlowKilled) else run.status_text()
-
-
 def _wait(run: FlowRun) -> Wait | None:
     wait = run.wait
     if wait is None:
         return None
     whom = ", ".join(run.sessions[number].peer for number in wait.sessions)
-    woken_by = "a message" if wait.sessions else "time"
     if wait is COMMIT:
-        woken_by = "the disk"
-    return Wait(what=wait.on, since_ms=wait.since, whom=whom, woken_by=woken_by)
+        since_ms = run.commits.flying_since_ms or run.now()
+        return Wait(what=wait.on, since_ms=since_ms, woken_by="the disk")
+    wakers = ["a message"] if wait.sessions else []
+    if wait.until is not None:
+        wakers.append("time")
+    return Wait(
+        what=wait.on,
+        since_ms=wait.since,
+        until_ms=wait.until,
+        whom=whom,
+        woken_by=" or ".join(wakers),
+    )
 
 
 def _kind(flow: Flow[..., object]) -> FlowKind:

@@ -88,10 +88,14 @@ class FlowPage:
 
 @message(name="node.Wait")
 class Wait:
-    """Why a flow is not running: what it asked for, of whom, since when, what would wake it."""
+    """Why a flow is not running: what it asked for, of whom, since when, what would wake it.
+
+    ``until_ms`` is when time ends it, if it does: the end of a sleep, the next try, a timeout.
+    """
 
     what: str
     since_ms: int
+    until_ms: int | None = None
     whom: str = ""
     place: str = ""
     woken_by: str = ""

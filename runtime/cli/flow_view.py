@@ -89,7 +89,9 @@ def wait_text(wait: Wait) -> str:
     """Return what a flow waits for as one line."""
     whom = f" from {wait.whom}" if wait.whom else ""
     waited_ms = max(0, int(time.time() * 1000) - wait.since_ms)
-    return f"{wait.what}{whom}, since {time_text(wait.since_ms)} ({duration_text(waited_ms)})"
+    until = f", until {time_text(wait.until_ms)}" if wait.until_ms is not None else ""
+    since = f"since {time_text(wait.since_ms)} ({duration_text(waited_ms)})"
+    return f"{wait.what}{whom}, {since}{until}"
 
 
 def detail_as_json(detail: FlowDetail) -> dict[str, object]:

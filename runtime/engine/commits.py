@@ -44,6 +44,7 @@ class Commits:
         store: Store,
         loop: Loop,
         *,
+        now: Callable[[], int],
         ready: "deque[FlowRun]",
         on_turn: Callable[[], None],
         transmit: Callable[[PeerName, list[bytes]], None],
@@ -58,6 +59,9 @@ class Commits:
         self.is_abandoned = False
         # Set while the loop's own callback runs that will take its turn itself, at its end.
         self.is_turn_ahead = False
+        # When the batch that is under way left; 0: none is.
+        self.flying_since_ms = 0
+        self._now = now
         self._ready = ready
         self._on_turn = on_turn
         self._transmit = transmit
@@ -205,6 +209,7 @@ class Commits:
             return
         batch = self.batch
         self._flight = (self.number, self.released, self.outgoing, self.acks, self.gone)
+        self.flying_since_ms = self._now()
         self.flying_waiters = self.waiters
         self._open_next()
         if batch:
@@ -222,6 +227,7 @@ class Commits:
         flight = self._flight
         assert flight is not None
         self._flight = None
+        self.flying_since_ms = 0
         self.commits += 1
         self.durable, released, outgoing, acks, gone = flight
         if released or outgoing or acks or gone:

@@ -61,6 +61,7 @@ class Engine:
         self.commits = Commits(
             store,
             loop,
+            now=clock.now_ms,
             ready=self.ready,
             on_turn=self._turn,
             transmit=self._transmit,

@@ -25,6 +25,7 @@ from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps, subflows, timing
 from runtime.engine.conversing import SessionView
 from runtime.engine.error_ids import words_of
+from runtime.engine.status import status_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
 from runtime.engine.unwinding import TAKEN_DOWN, Doomed, refuse_all
@@ -433,15 +434,7 @@ class FlowRun:
 
     def status_text(self) -> str:
         """Return the status as users see it."""
-        match self.machine.status:
-            case Status.ENDED:
-                return "completed" if self.error is None else "failed"
-            case Status.HELD:
-                return "held"
-            case Status.WAITING if self.wait is not None and self.wait is not COMMIT:
-                return "waiting"
-            case _:
-                return "running"
+        return status_of(self)
 
     # --- Driver: time, chance, deadlines ------------------------------------------------------
 

@@ -37,6 +37,7 @@ from runtime.engine.results import (
     encode_row,
     result_decoder,
 )
+from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
 from runtime.error_codec import encode_error
@@ -282,18 +283,17 @@ class FlowManager:
         if row is None:
             raise UnknownFlow(f"no flow {flow_id} on this node; it may have ended, leaving nothing")
         result = result_decoder.decode(row)
-        text = "failed" if result.failed else "completed"
         handle: FlowHandle[object] = FlowHandle(
             flow_id=flow_id,
             name=result.flow,
             progress=ProgressTree((), name=result.flow),
             signal=self.loop.signal,
-            status=lambda: text,
+            status=lambda: result.status,
         )
         decode_result = None
         if not result.failed:
             decode_result = self.host.registry.flow(result.flow).arguments.decode_result
-        handle.resolve(Outcome(row=result, decode_result=decode_result), text)
+        handle.resolve(Outcome(row=result, decode_result=decode_result), result.status)
         return handle
 
     def is_running(self, user: str, client_id: str) -> bool | None:
@@ -359,7 +359,7 @@ class FlowManager:
                 started.client_id,
                 started.time,
                 run.ended_ms,
-                error is not None,
+                end_status(error),
                 outcome,
                 error_id,
             )
@@ -379,7 +379,7 @@ class FlowManager:
             commits.batch.delete_series(JOURNAL, key, count)
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
-        run.handle.resolve(end, "completed" if run.error is None else "failed")
+        run.handle.resolve(end, end_status(run.error))
         if run.watchers:
             run.changed()
 

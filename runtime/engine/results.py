@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from runtime.engine.status import COMPLETED
 from runtime.error_codec import decode_error
 from runtime.errors import ClientIdInvalid
 from runtime.ids import ErrorId
@@ -26,7 +27,7 @@ HELD: Final = Space("held")
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True):
-    """How a flow ended: its encoded result, or the packed error if it ``failed``."""
+    """How a flow ended: its encoded result, or the packed error if its status is not completed."""
 
     flow: str
     version: int
@@ -34,9 +35,14 @@ class Result(msgspec.Struct, array_like=True, frozen=True):
     client_id: str | None
     started: int
     ended: int
-    failed: bool
+    status: str
     outcome: bytes
     error_id: ErrorId | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error."""
+        return self.status != COMPLETED
 
 
 class Held(msgspec.Struct, array_like=True, frozen=True):

@@ -57,7 +57,7 @@ def node(network: SimulatedNetwork) -> SimulatedNode:
     for number in range(KEPT):
         key = new_key(1_000 + number, bytes(10))
         name = "ops.rare" if number < 3 else "ops.often"
-        kept = Result(name, 1, "ann", str(number), 1_000 + number, 2_000, False, b"", None)
+        kept = Result(name, 1, "ann", str(number), 1_000 + number, 2_000, "completed", b"", None)
         batch.put(RESULTS, key, encode_row(kept))
     node.store.submit(batch, lambda: None)
     network.run()
@@ -120,7 +120,7 @@ def test_a_filter_that_hardly_anything_fits_is_bounded_and_can_go_on(node: Simul
 def test_what_was_written_but_not_handed_to_the_store_is_listed(node: SimulatedNode) -> None:
     commits = node.running.commits
     newest, oldest = new_key(10**6, bytes(10)), new_key(1_000, bytes(10))
-    commits.put(RESULTS, newest, encode_row(Result("x", 1, "", None, 1, 2, False, b"", None)))
+    commits.put(RESULTS, newest, encode_row(Result("x", 1, "", None, 1, 2, "completed", b"", None)))
     commits.delete(RESULTS, new_key(1_000 + KEPT - 1, bytes(10)))
     asked, _ = counted(node)
 

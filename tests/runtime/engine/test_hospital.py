@@ -95,7 +95,7 @@ def test_retry_later_is_retried_with_back_off_for_ever(
 
     assert early >= 4
     assert 3_600 / 120 <= late <= 3_600 / 60 + 1
-    assert handle.status == "running"
+    assert handle.status == "waiting"
     world.is_up = True
     assert handle.result() == "answer"
     assert_nothing_is_left(network)
