@@ -317,6 +317,23 @@ class StoreUnusable(StoreError):
     """The database is torn, foreign, too new or in use; refused before anything was written."""
 
 
+class StoreDamaged(StoreError):
+    """A row in the database is not what was written; the disk or a program has changed it."""
+
+    def __init__(self, where: str, space: str, key: bytes) -> None:
+        super().__init__(where, space, key)
+        self.where = where
+        self.space = space
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"the store at {self.where} is damaged: in space {self.space!r}, the row "
+            f"{self.key.hex()} is not what was written. Stop the node, keep a copy, check the "
+            "disk, see what else is damaged with `sennit node check`, and restore the newest backup"
+        )
+
+
 class FlowUnwound(BaseException):
     """Takes a flow's greenlet down (eviction, kill, shutdown). Never catch it in a flow."""
 

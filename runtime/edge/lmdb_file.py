@@ -116,8 +116,8 @@ def _create(directory: Path, owner: str, map_bytes: int) -> None:
         log_id = os.urandom(LOG_ID_BYTES)
         with environment.begin(write=True, db=meta) as txn:
             txn.put(HEADER, encode_header(owner, log_id))
-            txn.put(MERGED, encode_number(0))
-            txn.put(GENERATIONS, encode_number(0))
+            txn.put(MERGED, encode_number(MERGED, 0))
+            txn.put(GENERATIONS, encode_number(GENERATIONS, 0))
         stretch(new, environment.info()["map_size"])
         environment.sync(True)
     create_log_files(directory, log_id)

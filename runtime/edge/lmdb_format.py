@@ -6,11 +6,13 @@ so are generations: generation g holds the batches between two freezes.
 database ``meta``
     ``header``       msgpack map: application "sennit" | format int | owner str
                      | log_id bin: the 8 random bytes by which its log files are known
-    ``merged``       u64: how many batches are wholly in the trees
-    ``generations``  u64: how many generations these were
-    ``written``      u64: how many batches the log is known to have had; noted now and then
+    ``merged``       how many batches are wholly in the trees
+    ``generations``  how many generations these were
+    ``written``      how many batches the log is known to have had; noted now and then
+                     each a u64 | crc32 u32 of the key and it
 databases ``rows.<space>``
-    key, value       as they were put
+    key, value       as they were put, with a checksum at the end of the value:
+                     `runtime.edge.sealed_rows`
 
 The log, of which the first `merged` batches are no longer needed, is in files beside the database:
 `runtime.edge.log_file`. While a generation is being merged its rows may stand in the
@@ -20,6 +22,7 @@ never changed by what was there before.
 
 import struct
 from typing import Final
+from zlib import crc32
 
 import lmdb
 import msgspec
@@ -48,17 +51,22 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     log_id: bytes = b""
 
 
-def encode_number(number: int) -> bytes:
-    """Return ``number`` as a value of ``meta``."""
-    return _NUMBER.pack(number)
+def encode_number(what: bytes, number: int) -> bytes:
+    """Return ``number`` as the value of the row ``what`` of ``meta``."""
+    encoded = _NUMBER.pack(number)
+    return encoded + _number_checksum(what, encoded)
 
 
 def decode_number(encoded: bytes, where: str, what: bytes) -> int:
     """Return the number that ``encoded``, the row ``what``, stands for; raise `StoreUnusable`."""
-    if len(encoded) != _NUMBER.size:
-        raise torn(where, f"{what.decode()} is {encoded.hex()!r} and not a number of 8 bytes")
-    number: int = _NUMBER.unpack(encoded)[0]
+    if encoded[_NUMBER.size :] != _number_checksum(what, encoded[: _NUMBER.size]):
+        raise torn(where, f"{what.decode()} is damaged ({encoded.hex()!r})")
+    number: int = _NUMBER.unpack_from(encoded)[0]
     return number
+
+
+def _number_checksum(what: bytes, encoded: bytes) -> bytes:
+    return crc32(encoded, crc32(what)).to_bytes(4)
 
 
 def read_header(txn: "lmdb.Transaction[bytes]", meta: "lmdb._Database", where: str) -> Header:

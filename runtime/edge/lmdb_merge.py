@@ -62,8 +62,10 @@ class Merge:
                 written += len(piece)
         else:
             meta = self._trees.meta
-            txn.put(MERGED, encode_number(self._generation.batch_last + 1), db=meta)
-            txn.put(GENERATIONS, encode_number(self._generation.number + 1), db=meta)
+            merged = encode_number(MERGED, self._generation.batch_last + 1)
+            generations = encode_number(GENERATIONS, self._generation.number + 1)
+            txn.put(MERGED, merged, db=meta)
+            txn.put(GENERATIONS, generations, db=meta)
         self._next = (space, offset)
         self._rows_written = written
 
@@ -78,7 +80,8 @@ class Merge:
     ) -> None:
         database = self._trees.databases[space_name]
         rows = self._generation.tables[space_name].rows
-        puts = [(key, value) for key in piece if (value := rows[key]) is not None]
+        seal = self._trees.sealed(space_name).seal
+        puts = [(key, seal(key, value)) for key in piece if (value := rows[key]) is not None]
         txn.cursor(db=database).putmulti(puts)
         if len(puts) < len(piece):
             for key in piece:

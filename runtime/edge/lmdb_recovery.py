@@ -91,7 +91,7 @@ def _read_marks(trees: Trees, owner: str) -> _Marks:
     with trees.environment.begin(db=trees.meta) as txn:
         header = read_header(txn, trees.meta, trees.where)
         check_header(header, owner, trees.where)
-        zero = encode_number(0)
+        zero = encode_number(WRITTEN, 0)
         return _Marks(
             header,
             decode_number(txn.get(MERGED, b""), trees.where, MERGED),

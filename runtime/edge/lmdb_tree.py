@@ -23,6 +23,7 @@ from gevent.monkey import get_original
 
 from runtime.edge.lmdb_file import open_environment, stretch, unusable_on_os_error
 from runtime.edge.lmdb_format import META, ROWS_PREFIX, foreign, torn
+from runtime.edge.sealed_rows import SealedSpace
 from runtime.errors import StoreError, StoreUnusable
 from runtime.limits import MIB
 
@@ -44,17 +45,21 @@ class Trees:
         # Reentrant: collecting garbage may unwind a flow in here, and that may read.
         self._gate = get_original("_thread", "RLock")()
         self._scans: weakref.WeakSet[TreeScan] = weakref.WeakSet()
+        self._sealed: dict[str, SealedSpace] = {}
         self._is_closed = False
         self.map_bytes = map_bytes
         self._open()
 
     def get(self, space_name: str, key: bytes) -> bytes | None:
-        """Return the value of ``key`` in the tree of ``space_name``."""
+        """Return the value of ``key`` in the tree of ``space_name``.
+
+        This and all other reads raise `StoreDamaged` if what is there is not what was written.
+        """
         if space_name not in self.databases:
             return None
         try:
             with self._gate, self.environment.begin(db=self.databases[space_name]) as txn:
-                return txn.get(key)
+                return self.sealed(space_name).find(txn, key)
         except lmdb.Error as error:
             raise self._unreadable(error) from error
 
@@ -80,10 +85,7 @@ class Trees:
         size = 0
         try:
             with self._gate, self.environment.begin(db=self.databases[space_name]) as txn:
-                cursor = txn.cursor()
-                if not cursor.set_range(start):
-                    return rows, False
-                for row in cursor.iternext():
+                for row in self.sealed(space_name).rows_from(txn.cursor(), start):
                     if end is not None and row[0] >= end:
                         return rows, False
                     rows.append(row)
@@ -109,14 +111,17 @@ class Trees:
     def _read_chunk_before(self, space_name: str, before: bytes | None, count: int) -> _Rows:
         try:
             with self._gate, self.environment.begin(db=self.databases[space_name]) as txn:
-                cursor = txn.cursor()
-                # At the first key that is too far, or behind the last one; then a step back.
-                is_there = before is not None and cursor.set_range(before)
-                is_there = cursor.prev() if is_there else cursor.last()
-                rows = islice(cursor.iterprev(), count) if is_there else ()
-                return list(rows)
+                rows = self.sealed(space_name).rows_before(txn.cursor(), before)
+                return list(islice(rows, count))
         except lmdb.Error as error:
             raise self._unreadable(error) from error
+
+    def sealed(self, space_name: str) -> SealedSpace:
+        """Return what seals and opens the rows of a space."""
+        found = self._sealed.get(space_name)
+        if found is None:
+            found = self._sealed[space_name] = SealedSpace(space_name, self.where)
+        return found
 
     def ensure_space(self, space_name: str) -> None:
         """Create the tree of ``space_name`` unless it exists."""

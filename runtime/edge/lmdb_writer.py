@@ -239,7 +239,7 @@ class Writer:
             started = perf_counter()
             with self._trees.environment.begin(write=True) as txn:
                 merge.write(txn, count, until=until)
-                txn.put(WRITTEN, encode_number(durable), db=self._trees.meta)
+                txn.put(WRITTEN, encode_number(WRITTEN, durable), db=self._trees.meta)
                 self._maybe_crash("before")
             self._committed(started)
 
@@ -262,7 +262,7 @@ class Writer:
             contextlib.suppress(lmdb.Error, OSError),
             self._trees.environment.begin(write=True) as txn,
         ):
-            txn.put(WRITTEN, encode_number(self.durable), db=self._trees.meta)
+            txn.put(WRITTEN, encode_number(WRITTEN, self.durable), db=self._trees.meta)
 
     def _has_work(self) -> bool:
         return bool(self.queue)

@@ -75,7 +75,8 @@ def log_id_of(path: Path) -> bytes:
 
 def forget_the_count(path: Path) -> None:
     """Make it a store that lost power before it noted durably how many batches there are."""
-    edit(path, lambda txn, env: txn.put(WRITTEN, encode_number(0), db=env.open_db(META, txn)))
+    none = encode_number(WRITTEN, 0)
+    edit(path, lambda txn, env: txn.put(WRITTEN, none, db=env.open_db(META, txn)))
     marks = LogMarks(path, log_id_of(path), sync=True)
     for _ in SLOT_OFFSETS:
         marks.note_batches(0)
