@@ -33,8 +33,10 @@ from runtime.edge.lmdb_writer import crash_point_from_environment
 from runtime.edge.node_identity import NodeIdentity
 from runtime.edge.rpc_server import RpcServer
 from runtime.edge.system_clock import SystemClock, SystemEntropy
+from runtime.edge.watchdog import Watchdog
 from runtime.edge.zmq_transport import ZmqTransport
 from runtime.engine.engine import Engine
+from runtime.engine.running import look_at
 from runtime.errors import ConfigurationError, InFlow, NodeStopped
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
@@ -82,6 +84,7 @@ class Node:
         self._sync = sync
         self._engine: Engine | None = None
         self._loop: GeventLoop | None = None
+        self._watchdog: Watchdog | None = None
         self._store: LmdbStore | None = None
         self._rpc: RpcServer | None = None
         self._transport: ZmqTransport | None = None
@@ -155,6 +158,9 @@ class Node:
         )
         self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
         recovered = self._engine.start()
+        self._watchdog = Watchdog(loop.hub, look_at)
+        self._watchdog.start()
+        self._operations.watchdog = self._watchdog
         self._rpc = RpcServer(
             self._operations,
             address=config.rpc_address,
@@ -194,6 +200,8 @@ class Node:
                 closing.callback(self._loop.close)
             if self._store is not None:
                 closing.callback(self._store.close)
+            if self._watchdog is not None:
+                closing.callback(self._watchdog.stop)
             if self._engine is not None:
                 closing.callback(self._engine.stop)
             elif self._transport is not None:
@@ -203,7 +211,7 @@ class Node:
 
     def _forget_parts(self) -> None:
         self._rpc = self._engine = self._store = self._transport = self._operations = None
-        self._loop = None
+        self._loop = self._watchdog = None
 
     def wait_until_asked_to_stop(self) -> None:
         """Block the calling greenlet until somebody asks, over RPC or by `ask_to_stop`."""

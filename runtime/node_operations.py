@@ -9,6 +9,7 @@ import msgspec
 
 from runtime.codec import pack
 from runtime.config import NodeConfig
+from runtime.edge.watchdog import Watchdog
 from runtime.engine.engine import Engine
 from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
@@ -65,6 +66,7 @@ class EngineOperations:
         self._ask_to_stop = ask_to_stop
         self._started_ms = engine.clock.now_ms()
         self.rpc_address = ""
+        self.watchdog: Watchdog | None = None
 
     # --- flows --------------------------------------------------------------------------------
 
@@ -226,6 +228,8 @@ class EngineOperations:
                 ThreadRow(row.what, row.for_ms, row.is_left)
                 for row in threads.occupants[:THREADS_SHOWN_MAX]
             ],
+            freezes=0 if self.watchdog is None else self.watchdog.freezes,
+            freeze_ms_longest=0 if self.watchdog is None else self.watchdog.longest_ms,
             left_behind=[str(doomed) for doomed in left_behind[:THREADS_SHOWN_MAX]],
             limits=[LimitRow(*row) for row in manager.delivery.quotas.usage()],
         )

@@ -202,6 +202,9 @@ class NodeInfo:
     step_threads_waited_for: int = 0
     step_threads: list[ThreadRow] = []
     """The longest running first; at most a hundred."""
+    freezes: int = 0
+    freeze_ms_longest: int = 0
+    """How often the loop has stood still for more than a second, and the longest time."""
     left_behind: list[str] = []
     """Flows that were killed and whose code does not end, with the place where it is."""
 

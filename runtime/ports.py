@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Protocol
 
 import greenlet
 
-from runtime.ids import PeerName
+from runtime.ids import FlowId, PeerName
 
 
 class Space:
@@ -180,6 +180,15 @@ class ThreadUse:
     threads_max: int = 0
     waiting: int = 0
     occupants: list[Occupant] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the thread of the loop was seen to do: in words, and of which flow, if of one."""
+
+    words: str
+    flow_id: FlowId | None
+    flow: str | None
 
 
 class Loop(Protocol):

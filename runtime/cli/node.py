@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from runtime.cli.connect import NodeChoice, node_options, open_client
+from runtime.cli.entry import NO_PATCH
 from runtime.cli.flow import json_option, node_and_word, only_node
 from runtime.cli.node_process import run_node
 from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
@@ -22,11 +23,14 @@ def node() -> None:
 @click.option(
     "--log-level", type=click.Choice(LOG_LEVELS), help="Else as the node's configuration says."
 )
-def run(directory: Path, log_level: str | None) -> None:
+@click.option(
+    NO_PATCH, is_flag=True, help="Don't let gevent patch sockets, locks and time.sleep of Python."
+)
+def run(directory: Path, log_level: str | None, no_patch: bool) -> None:
     """Run the node of DIRECTORY until it is stopped.
 
-    Ctrl-C or SIGTERM stops it gracefully, a second one at once; either way its flows go on where
-    they were when it runs again. Modules named in its configuration are found from here, too.
+    Ctrl-C, SIGTERM or SIGHUP stops it gracefully, a second one at once; either way its flows go on
+    where they were when it runs again. Modules named in its configuration are found from here, too.
     """
     run_node(directory, log_level=log_level)
 
@@ -56,6 +60,7 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("commits", str(found.commits)),
             ("in outbox", f"{found.unacknowledged} messages" if found.unacknowledged else ""),
             ("draining", "yes: it takes no new flows" if found.is_draining else ""),
+            ("busy", _freezes_text(found)),
             ("threads", _threads_text(found)),
             *(("thread", _thread_text(row)) for row in found.step_threads),
             *(("left behind", text) for text in found.left_behind),
@@ -65,6 +70,13 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
         ("LIMIT", "AT MOST", "IN USE"),
         [(row.name, f"{row.limit:,}", f"{row.in_use:,}") for row in found.limits],
     )
+
+
+def _freezes_text(found: NodeInfo) -> str:
+    if not found.freezes:
+        return ""
+    longest = duration_text(found.freeze_ms_longest)
+    return f"did nothing else {found.freezes} times, for {longest} at the longest: see its log"
 
 
 def _threads_text(found: NodeInfo) -> str:

@@ -1,24 +1,21 @@
 """The process of one node: start it, say so, stop it when asked. The one place that makes a `Node`.
 
-The first SIGTERM or SIGINT stops gracefully, and the process ends with 0; the second one ends it at
-once with 128 + the signal's number. That loses nothing: a node survives `kill -9`.
+The first SIGTERM, SIGINT or SIGHUP stops gracefully, and the process ends with 0; the second ends
+it at once, as if with 128 + the signal's number, whatever the loop does.
 """
 
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import click
-import gevent
 
 from runtime.cli.logs import log_to_stderr
+from runtime.cli.signals import StopSignals
 from runtime.config import NodeConfig
 from runtime.node import Node, tune_process
 from runtime.operations import NodeOperations
-
-STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class RunningNode(Protocol):
@@ -54,7 +51,7 @@ def run_node(directory: Path, *, log_level: str | None) -> None:
 
 def supervise(node: RunningNode) -> None:
     """Start ``node``, say so on standard output, and stop it by signals."""
-    signals = _Signals(node)
+    signals = StopSignals(node.ask_to_stop)
     node.start()
     signals.is_started = True
     click.echo(start_line(node.operations))
@@ -73,28 +70,3 @@ def start_line(operations: NodeOperations) -> str:
         f"{info.name} is up. Peers: {', '.join(info.addresses)}. Users: {info.rpc_address}. "
         f"Flows: {', '.join(names) or 'none'}{live}"
     )
-
-
-class _Signals:
-    """Asks the node to stop at the first signal, ends the process at the second."""
-
-    def __init__(self, node: RunningNode) -> None:
-        self.is_started = False
-        self._node = node
-        self._is_stopping = False
-        self._handlers = [
-            gevent.signal_handler(number, self._arrived, number) for number in STOPPING_SIGNALS
-        ]
-
-    def close(self) -> None:
-        """Leave the signals to Python again."""
-        for handler in self._handlers:
-            handler.cancel()
-
-    def _arrived(self, number: int) -> None:
-        if self._is_stopping or not self.is_started:
-            sys.stdout.flush()
-            os._exit(128 + number)
-        self._is_stopping = True
-        click.echo("stopping; once more stops at once", err=True)
-        self._node.ask_to_stop()

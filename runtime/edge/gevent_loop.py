@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-import greenlet
 from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Hub
@@ -45,7 +44,7 @@ class GeventLoop:
         self._next_look: GeventTimer | None = None
 
     @property
-    def hub(self) -> greenlet.greenlet:
+    def hub(self) -> Hub:
         """Return gevent's hub; a flow's greenlet has it as parent."""
         return self._hub
 

@@ -86,7 +86,8 @@ LAST_WORDS_SECONDS: Final = 0.1
 LINGER_MS: Final = 200
 
 _EVENTS: Final = (
-    zmq.Event.HANDSHAKE_SUCCEEDED
+    zmq.Event.CONNECTED
+    | zmq.Event.HANDSHAKE_SUCCEEDED
     | zmq.Event.HANDSHAKE_FAILED_AUTH
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
@@ -159,6 +160,7 @@ class RpcClient:
         self._refusal: SennitError | None = None
         self._was_connected = False
         self._has_stranger = False
+        self._is_port_open = False
         self._is_connected = gevent.event.Event()
         self._is_decided = gevent.event.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -177,7 +179,9 @@ class RpcClient:
         if self._refusal is not None:
             raise self._refusal
         if not self._is_connected.is_set():
-            raise self._stranger() if self._has_stranger else self._unreachable("no node answers")
+            if self._has_stranger:
+                raise self._stranger()
+            raise self._busy() if self._is_port_open else self._unreachable("no node answers")
 
     def close(self) -> None:
         """Let go; whoever waits gets `NodeUnreachable`. Idempotent."""
@@ -309,7 +313,8 @@ class RpcClient:
         finally:
             del self._pending[number]
         if answer is None:
-            raise self._unreachable("the node has not answered in time")
+            is_connected = self._is_connected.is_set()
+            raise self._busy() if is_connected else self._unreachable("the connection is lost")
         if not isinstance(answer, answer_class):
             raise BadMessage(f"the node answers {type(request).__name__} with {answer!r}")
         return answer
@@ -339,6 +344,14 @@ class RpcClient:
             self.address.endpoint,
             what,
             f"is it running? Start it with: {self.address.start_with}",
+        )
+
+    def _busy(self) -> NodeUnreachable:
+        return NodeUnreachable(
+            self.address.endpoint,
+            "the port is open, but the node does not answer",
+            "it runs and is busy: its log says with which flow, in which line. Wait, or end it "
+            "with two signals (SIGTERM or Ctrl-C); nothing is lost by that",
         )
 
     def _interrupted(self) -> NodeUnreachable:
@@ -379,6 +392,8 @@ class RpcClient:
 
     def _connection_changed(self, event: zmq.Event) -> None:
         match event:
+            case zmq.Event.CONNECTED:
+                self._is_port_open = True
             case zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._connected()
             case zmq.Event.DISCONNECTED:
@@ -405,6 +420,7 @@ class RpcClient:
         self._was_connected = True
 
     def _disconnected(self) -> None:
+        self._is_port_open = False
         if not self._is_connected.is_set():
             return
         self._is_connected.clear()

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -98,23 +98,29 @@ class NodeProcess:
 
     # Its process
 
-    def start(self, *, crash_at: str | None = None) -> None:
+    def start(self, *, crash_at: str | None = None, options: Sequence[str] = ()) -> None:
         """Start the process and wait until it answers; `NodeProcessFailed` if it ends instead."""
-        self.launch(crash_at=crash_at)
+        self.launch(crash_at=crash_at, options=options)
         self.wait_until_up()
 
     def launch(
-        self, *, crash_at: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *,
+        crash_at: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         """Start the process and return at once.
 
         Args:
             crash_at: ``before:3`` or ``after:3`` has it kill itself around its third commit.
             environment: Variables on top of the test's own.
+            options: Options of ``sennit node run``.
         """
         assert not self.is_running, f"{self.short_name} runs already"
         self.disconnect()
         command = [sys.executable, "-m", "runtime.cli", "node", "run", str(self.directory)]
+        command += options
         with self.log_file.open("ab") as log:
             log.write(f"--- started, crash at: {crash_at}\n".encode())
             log.flush()

@@ -1,6 +1,8 @@
 """An app whose flows refuse to end when they are taken down, or stop the whole loop."""
 
 import contextlib
+import subprocess
+import time
 
 import gevent
 from gevent.monkey import get_original
@@ -10,6 +12,9 @@ from runtime import flow, sleep, step
 really_sleep = get_original("time", "sleep")
 
 LONG_SECONDS = 3600.0
+
+# Whoever starts a flow has the answer before it stops the node.
+FIRST_WAIT_SECONDS = 0.5
 
 
 @flow
@@ -58,6 +63,50 @@ def never_return() -> None:
 @flow
 def block_a_thread() -> None:
     never_return()
+
+
+@flow
+def freeze_for(seconds: float) -> str:
+    """Stop the whole process after a first wait, by code that no patch makes harmless."""
+    sleep(FIRST_WAIT_SECONDS)
+    really_sleep(seconds)
+    return "thawed"
+
+
+@flow
+def compute_for_ever() -> None:
+    sleep(FIRST_WAIT_SECONDS)
+    while True:
+        pass
+
+
+@flow
+def compute_in_c() -> None:
+    """Keep the interpreter for itself: no other thread runs, nor does a handler of a signal."""
+    sleep(FIRST_WAIT_SECONDS)
+    sum(range(10**13))
+
+
+@step
+def nap_plainly() -> None:
+    time.sleep(LONG_SECONDS)
+
+
+@flow
+def nap() -> None:
+    """Sleep as any library would."""
+    sleep(FIRST_WAIT_SECONDS)
+    nap_plainly()
+
+
+@step(thread=True)
+def run_a_program() -> int:
+    return subprocess.run(["/bin/sh", "-c", "exit 7"], check=False, capture_output=True).returncode
+
+
+@flow
+def run_program() -> int:
+    return run_a_program()
 
 
 @step(thread=True)

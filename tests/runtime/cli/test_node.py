@@ -81,7 +81,8 @@ def test_the_second_signal_stops_at_once(demo: Demo, number: signal.Signals) -> 
         process.send_signal(number)
         process.communicate(timeout=SECONDS)
 
-    assert process.returncode == 128 + number
+    # The kernel ends it if Python has not seen the first one yet.
+    assert process.returncode in (128 + number, -number)
 
 
 def test_a_node_stops_when_a_user_asks_it_to(demo: Demo) -> None:

@@ -389,7 +389,7 @@ def test_an_answer_that_is_too_large_to_send_fails_alone(network: Network) -> No
     assert client.info().commits == 42
 
 
-def test_a_node_that_does_not_answer_in_time_is_unreachable(
+def test_a_node_that_does_not_answer_in_time_is_busy(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rpc_client, "ANSWER_SECONDS", 0.05)
@@ -397,7 +397,7 @@ def test_a_node_that_does_not_answer_in_time_is_unreachable(
     flow_id = client.start_flow("trade.wait")
     monkeypatch.setattr(network.node, "kill", lambda flow_id: gevent.sleep(SECONDS))
 
-    with pytest.raises(NodeUnreachable, match="the node has not answered in time"):
+    with pytest.raises(NodeUnreachable, match="the port is open, but the node does not answer"):
         client.kill(flow_id)
 
 
