@@ -13,7 +13,7 @@ MEASURED := tests/runtime tests/ledger tests/conformance tests/samples tests/ben
 	tests/simulation/test_simulation.py tests/e2e/test_ledger_command.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-crash check format bench clean
+.PHONY: help venv demo test test-crash check format mutants bench clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,14 @@ format: $(INSTALLED)  ## Put the code into its one format, and mend what can be 
 	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
 	@$(BIN)/ruff format $(SOURCES)
 
+mutants: $(INSTALLED)  ## Plant faults in the code and print those that no test notices (HUNT="--count 200 runtime")
+	@$(BIN)/python -m tests.mutation.hunt $(HUNT)
+
 bench: $(INSTALLED)  ## Measure; the figures go to standard output as a table
 	@$(BIN)/python -m benchmarks
 
 clean:  ## Remove .venv and everything that was generated
-	@rm -rf $(VENV) .demo build dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache \
+	@rm -rf $(VENV) .demo build dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .mutation \
 		.hypothesis .import_linter_cache *.egg-info
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
