@@ -47,7 +47,7 @@ from ledger.vault_sql import (
 )
 from runtime.errors import SennitError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.vault")
 
 # Rows of one insert while the index is made anew.
 _CHUNK: Final = 1_000

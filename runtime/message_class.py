@@ -8,6 +8,7 @@ Only what is registered here is ever built from bytes; no name from outside is i
 
 import enum
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -70,10 +71,36 @@ def message_class(cls: type, name: str | None, place: str) -> type:
             cls.__name__, bases, namespace, frozen=True, tag_field=TAG_FIELD, tag=wire_name
         )
     except TypeError as error:
-        raise MisuseError(f"{cls.__qualname__} can't be a message: {error}") from error
+        why = _why_not(cls, str(error))
+        raise MisuseError(f"{cls.__qualname__} can't be a message: {why}") from error
     _repoint_class_cells(vars(new).values(), cls, new)
     _register(new, wire_name, place)
     return new
+
+
+def _why_not(cls: type, told: str) -> str:
+    """Return why msgspec refuses a class, in the words of somebody who wrote a message class."""
+    required = re.match(r"Required field '(\w+)' cannot follow", told)
+    if required:
+        return (
+            f"field {required[1]!r} has no default but comes after one that has. "
+            "Move it up, or give it a default"
+        )
+    for base in cls.__mro__[1:-1]:
+        if "__init__" in vars(base) and type(base) is not _STRUCT_META:
+            return (
+                f"its base {base.__qualname__} has an __init__, which decoding would not call. "
+                "Inherit from other messages only"
+            )
+    for name in inspect.get_annotations(cls):
+        default = vars(cls).get(name)
+        if isinstance(default, list | dict | set | bytearray) and default:
+            return (
+                f"the default of field {name!r} is a {type(default).__name__} that all values "
+                "would share. Make each its own: "
+                f"{name}: ... = msgspec.field(default_factory=lambda: {default!r})"
+            )
+    return told
 
 
 def message_enum(

@@ -31,7 +31,7 @@ CHILDREN_PER_STEP_MAX: Final = 100
 
 LABEL_CHARACTERS_MAX: Final = 200
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.flow")
 
 
 class ProgressEnded(MisuseError):

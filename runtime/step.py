@@ -1,6 +1,7 @@
 """`@step`: a call with outside effects, whose outcome is journaled."""
 
 import functools
+import logging
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Generic, ParamSpec, TypeVar, overload
@@ -11,6 +12,8 @@ from greenlet import getcurrent
 from runtime.driver import FlowGreenlet, driver_or_none
 from runtime.errors import NotInFlow
 from runtime.signatures import Arguments
+
+log = logging.getLogger("sennit.flow")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,8 +75,20 @@ class StepFunction(Generic[P, R_co]):
         self.in_thread = in_thread
         self.is_loose = is_loose
         self.arguments = Arguments(function)
+        self._is_told = False
         self.is_simple = kind is not Kind.AT_MOST_ONCE and not in_thread and self.arguments.is_plain
         """Whether a first attempt is no more than a call of the function."""
+
+    def ran_outside(self) -> None:
+        """Say once, of each step, that a call outside of a flow is a plain call."""
+        if self._is_told or running_in_thread.get() is not None:
+            return
+        self._is_told = True
+        log.warning(
+            "step %s runs outside of a flow, as a plain function: nothing is recorded, and it is "
+            "not tried again. Call it in a flow, or its plain function (__wrapped__) in a test",
+            self.name,
+        )
 
     def as_function(self) -> Callable[P, R_co]:
         """Return what stands in the place of the function.
@@ -88,6 +103,7 @@ class StepFunction(Generic[P, R_co]):
         def call(*args: P.args, **kwargs: P.kwargs) -> R_co:
             current = getcurrent()
             if not isinstance(current, FlowGreenlet):
+                self.ran_outside()
                 return function(*args, **kwargs)
             values: tuple[object, ...] = args
             if kwargs or len(args) != arity:

@@ -21,6 +21,9 @@ OPEN_ENDS: Final = re.compile(r"\b(?:" + "TO" + "DO|FIX" + "ME|XX" + "X)\\b")
 MACHINE_PATH: Final = re.compile(r"(?<![\w.~$}/-])/(?:home|root|Users|work|tmp|mnt|private)/\w")
 
 
+LOGGER: Final = re.compile(r"getLogger\((.*?)\)")
+
+
 @pytest.fixture(scope="module")
 def trees() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text(), name(path)) for path in python_files()}
@@ -45,6 +48,18 @@ def test_no_path_of_somebodys_machine_is_written_down() -> None:
     found = lines_matching(MACHINE_PATH)
 
     assert found == []
+
+
+def test_every_logger_is_one_of_sennit() -> None:
+    named = {
+        (name(path), logger)
+        for path in python_files()
+        if name(path).startswith(("runtime/", "ledger/"))
+        for logger in LOGGER.findall(path.read_text())
+    }
+
+    assert len(named) > 10
+    assert [it for it in named if not re.fullmatch(r'"sennit(\.\w+)?"', it[1])] == []
 
 
 def test_the_first_line_of_each_module_states_its_job(trees: dict[Path, ast.Module]) -> None:

@@ -1,6 +1,6 @@
 """The log of a node's process: one line a record on standard error, fields as name=value.
 
-2024-05-31 17:00:00.123 WARNING runtime.engine.hospital: flow held flow_id=0190... attempt=3
+2024-05-31 17:00:00.123 WARNING sennit.flow: flow held flow_id=0190... attempt=3
 """
 
 import logging

@@ -49,7 +49,7 @@ NODE_INFO_SUFFIX: Final = ".info"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REFUSED: Final = (BadMessage, CertificateInvalid, SignatureInvalid, ConfigurationError)
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.network")
 
 
 @dataclass(frozen=True, slots=True)

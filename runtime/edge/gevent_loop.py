@@ -16,7 +16,7 @@ from runtime.edge.wall_timers import WallTimer, WallTimers
 from runtime.limits import STEP_THREADS, WALL_CLOCK_LOOK_MS
 from runtime.ports import Clock, ThreadUse
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.loop")
 
 
 class _TimerWatcher(Protocol):

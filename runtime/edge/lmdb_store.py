@@ -42,7 +42,7 @@ MERGE_BYTES: Final = 32 * MIB
 
 _ABSENT: Final = object()
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.store")
 
 
 class _Watcher(Protocol):

@@ -72,7 +72,7 @@ from runtime.rpc_messages import (
     failure,
 )
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.rpc")
 
 # Each holds a greenlet and a request in memory.
 WAITING_REQUESTS_MAX: Final = 1_000

@@ -78,7 +78,7 @@ class ZapHandler:
     ) -> None:
         self._is_listed = is_listed
         self._stats = stats
-        self._log = SeldomLog(logging.getLogger(__name__))
+        self._log = SeldomLog(logging.getLogger("sennit.transport"))
         # ROUTER, not REP: an exception in between must not leave it waiting for its own answer.
         self._socket = context.socket(zmq.ROUTER)
         self._socket.bind(ZAP_ENDPOINT)

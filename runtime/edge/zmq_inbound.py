@@ -38,7 +38,7 @@ ACCEPT_BACKLOG_MAX: Final = 1_024
 _READABLE: Final = int(zmq.POLLIN)
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.transport")
 
 
 class Inbound:

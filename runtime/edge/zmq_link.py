@@ -63,7 +63,7 @@ class LinkTimes:
     """After a refusal, the next attempt; doubling."""
 
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.transport")
 
 
 class LinkStatus(Enum):

@@ -39,7 +39,7 @@ REACHABLE_INTERVAL_S: Final = 2.0
 
 DEFAULT_TIMES: Final = LinkTimes()
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sennit.transport")
 
 
 class ZmqTransport:

@@ -410,3 +410,35 @@ def test_a_subclass_that_was_not_marked_is_not_a_message() -> None:
 
     with pytest.raises(UnserialisableMessage, match="@message"):
         pack(Unmarked("a"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    fields: dict[str, object]
+    why: str
+    bases: tuple[type, ...] = ()
+
+
+class Plain:
+    def __init__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Refused({"__annotations__": {"a": int, "b": str}, "a": 1}, "field 'b' has no default"),
+        Refused({"__annotations__": {"a": list}, "a": [1]}, "the default of field 'a' is a list"),
+        Refused({"__annotations__": {"a": dict}, "a": {1: 2}}, "field 'a' is a dict that all"),
+        Refused({"__annotations__": {"a": int}}, "its base Plain has an __init__", (Plain,)),
+        Refused({"__annotations__": {"a": int}}, "its base dict has an __init__", (dict,)),
+    ],
+    ids=lambda refused: refused.why,
+)
+def test_a_class_that_can_be_no_message_is_told_what_to_change(refused: Refused) -> None:
+    cls = type("Order", refused.bases, {"__module__": "trades", **refused.fields})
+
+    with pytest.raises(MisuseError, match="Order can't be a message: ") as caught:
+        message(cls)
+
+    assert refused.why in str(caught.value)
+    assert "kw_only" not in str(caught.value)

@@ -111,12 +111,17 @@ def test_a_step_runs_once_and_is_answered_from_the_journal_after_that(
 
 
 @pytest.mark.parametrize("each", KINDS, ids=lambda each: each.__name__)
-def test_outside_of_a_flow_a_step_just_runs(each: Callable[[str], str]) -> None:
-    @step
+def test_outside_of_a_flow_a_step_just_runs_and_says_so_once(
+    each: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    @step(name="test.shout")
     def shout(what: str) -> str:
         return what.upper()
 
-    assert shout("x") == "X"
+    assert shout("x") == shout("x") == "X"
+    assert [record.getMessage()[:51] for record in caplog.records] == [
+        "step test.shout runs outside of a flow, as a plain "
+    ]
     with pytest.raises(NotInFlow):
         each("x")
 
