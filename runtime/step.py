@@ -81,7 +81,7 @@ class StepFunction(Generic[P, R_co]):
 
     def ran_outside(self) -> None:
         """Say once, of each step, that a call outside of a flow is a plain call."""
-        if self._is_told or running_in_thread.get() is not None:
+        if self._is_told or driver_or_none() is not None:
             return
         self._is_told = True
         log.warning(
