@@ -47,9 +47,9 @@ PLANTED: Final = (
     ),
     Planted(
         title="a tombstone goes while the outbox still sends",
-        path="runtime/engine/delivery.py",
-        was="is_needed = self.outbox.has(SessionId(key)) or self.outbox.has(tombstone.other)",
-        becomes="is_needed = False",
+        path="runtime/engine/tombstones.py",
+        was="        if self._outbox.has(grave.sid):\n",
+        becomes="        if False:\n",
     ),
     Planted(
         title="who waits for room is not woken by the acknowledgement that empties the outbox",
