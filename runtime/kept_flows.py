@@ -1,9 +1,7 @@
 """Flows that ended in an earlier life of the node and left a result: as operators see them."""
 
-from collections.abc import Iterator
-
 from runtime.engine.commits import Commits
-from runtime.engine.flow_ids import flow_id_at, key_of
+from runtime.engine.flow_ids import key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
 from runtime.error_codec import decode_error
 from runtime.errors import FlowFailed, SennitError
@@ -15,15 +13,6 @@ def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
     """Return what the store has kept of a flow."""
     row = commits.get(RESULTS, key_of(flow_id))
     return None if row is None else result_decoder.decode(row)
-
-
-def kept_rows(commits: Commits, before: FlowId | None, page_rows: int) -> Iterator[FlowRow]:
-    """Yield a row for each flow that has left a result, newest first, reading a page at a time."""
-    last = None if before is None else key_of(before)
-    while page := commits.latest(RESULTS, last, page_rows):
-        for key, row in page:
-            yield row_of(flow_id_at(key), result_decoder.decode(row))
-        last = page[-1][0]
 
 
 def row_of(flow_id: FlowId, kept: Result) -> FlowRow:

@@ -1,22 +1,15 @@
 """What operators can ask of a running node, answered from its engine."""
 
-import fnmatch
-import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-import msgspec
-
-from runtime.codec import pack
 from runtime.config import NodeConfig
 from runtime.edge.watchdog import Watchdog
 from runtime.engine.engine import Engine
-from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
 from runtime.engine.results import Result
 from runtime.engine.status import status_of
-from runtime.engine.waits import COMMIT
 from runtime.errors import (
     ClientIdInvalid,
     FlowException,
@@ -28,10 +21,11 @@ from runtime.errors import (
     UnknownParty,
 )
 from runtime.flow import Flow
+from runtime.flow_lists import checked_id, page_of_flows
+from runtime.flow_rows import detail_of_run, result_of
 from runtime.ids import FlowId, UserName
-from runtime.kept_flows import failure_of, kept_result, kept_rows, row_of
+from runtime.kept_flows import failure_of, kept_result, row_of
 from runtime.operations import (
-    FLOWS_EXAMINED_MAX,
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
     Arguments,
@@ -40,20 +34,15 @@ from runtime.operations import (
     FlowKind,
     FlowPage,
     FlowResult,
-    FlowRow,
     FlowWatch,
     JournalRow,
     LimitRow,
     NodeInfo,
-    SessionRow,
     ThreadRow,
     UnclaimedRow,
-    Wait,
 )
 from runtime.party import Party
 
-SESSIONS_SHOWN_MAX = 100
-RESULT_CHARACTERS_MAX = 2_000
 THREADS_SHOWN_MAX = 100
 
 
@@ -90,37 +79,16 @@ class EngineOperations:
 
     def flows(self, flow_filter: FlowFilter) -> FlowPage:
         """See `runtime.operations.NodeOperations`."""
-        limit = min(flow_filter.limit, FLOWS_LIMIT_MAX)
-        before = None if flow_filter.before is None else _checked(FlowId(flow_filter.before))
-        shown: list[FlowRow] = []
-        # One more than is shown tells whether there are more.
-        for number, row in enumerate(self._newest_first(before, limit + 1), start=1):
-            if _fits(row, flow_filter):
-                if len(shown) == limit:
-                    return FlowPage(shown, shown[-1].id)
-                shown.append(row)
-            if number == FLOWS_EXAMINED_MAX:
-                return FlowPage(shown, row.id)
-        return FlowPage(shown)
-
-    def _newest_first(self, before: FlowId | None, page_rows: int) -> Iterator[FlowRow]:
-        """Yield all flows that are known; their ids sort by the time of their start."""
-        manager = self._engine.manager
-        runs = {**manager.ended, **manager.runs}
-        ids = sorted((i for i in runs if before is None or i < before), reverse=True)
-        in_memory = (self._row(runs[flow_id]) for flow_id in ids)
-        kept = kept_rows(self._engine.commits, before, page_rows)
-        others = (row for row in kept if FlowId(row.id) not in runs)
-        return heapq.merge(in_memory, others, key=lambda row: row.id, reverse=True)
+        return page_of_flows(self._engine.manager, flow_filter)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         """See `runtime.operations.NodeOperations`."""
         run = self._run_or_none(flow_id)
-        return self._kept_detail(flow_id) if run is None else self._detail(run)
+        return self._kept_detail(flow_id) if run is None else detail_of_run(run)
 
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
         """See `runtime.operations.NodeOperations`."""
-        handle = self._engine.manager.handle(_checked(flow_id))
+        handle = self._engine.manager.handle(checked_id(flow_id))
         try:
             value = handle.result(timeout_seconds)
         except (FlowException, FlowKilled, FlowFailed):
@@ -131,7 +99,7 @@ class EngineOperations:
             raise self._failed(flow_id) from None
         except Exception:
             raise self._failed(flow_id) from None
-        return _result(value)
+        return result_of(value)
 
     def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:
         """See `runtime.operations.NodeOperations`."""
@@ -143,7 +111,7 @@ class EngineOperations:
         run = self._run_or_none(flow_id)
         if run is None:
             return EndedFlowWatch(self._kept_detail(flow_id))
-        return EngineFlowWatch(run, changed, self._detail)
+        return EngineFlowWatch(run, changed)
 
     def retry(self, flow_id: FlowId) -> None:
         """See `runtime.operations.NodeOperations`."""
@@ -219,7 +187,7 @@ class EngineOperations:
             uptime_ms=now - self._started_ms,
             commits=engine.commits.commits,
             flows_live=len(manager.runs),
-            flows_held=sum(status_of(run) == "held" for run in manager.runs.values()),
+            flows_held=len(manager.runs.held),
             is_draining=manager.is_draining,
             unacknowledged=len(engine.outbox),
             step_threads_max=threads.threads_max,
@@ -264,7 +232,7 @@ class EngineOperations:
         return run
 
     def _kept(self, flow_id: FlowId) -> Result:
-        kept = kept_result(self._engine.commits, _checked(flow_id))
+        kept = kept_result(self._engine.commits, checked_id(flow_id))
         if kept is None:
             raise UnknownFlow(
                 f"no flow {flow_id} runs here or has ended lately; "
@@ -290,51 +258,6 @@ class EngineOperations:
         kind = f"{type(run.error).__module__}.{type(run.error).__qualname__}"
         return FlowFailed(run.error_id or "", kind, str(run.error))
 
-    def _row(self, run: FlowRun) -> FlowRow:
-        started = run.machine.started
-        return FlowRow(
-            id=run.flow_id,
-            name=run.info.name,
-            version=run.info.version,
-            status=status_of(run),
-            started_ms=started.time,
-            ended_ms=run.ended_ms,
-            user=started.user,
-            client_id=started.client_id,
-            waits_for="" if run.wait is None else run.wait.on,
-            error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
-        )
-
-    def _detail(self, run: FlowRun) -> FlowDetail:
-        sessions = [self._session(run, number) for number in sorted(run.sessions)]
-        error = "" if run.error is None else f"{type(run.error).__name__}: {run.error}"
-        if run.hold_reason:
-            error = f"held, {run.hold_reason}: {error}"
-        return FlowDetail(
-            row=self._row(run),
-            wait=_wait(run),
-            sessions=sessions[:SESSIONS_SHOWN_MAX],
-            sessions_total=len(sessions),
-            progress=run.tree.snapshot(),
-            error=error,
-            error_id=run.error_id,
-            result=_result(run.value) if status_of(run) == "completed" else None,
-            events=run.machine.index_next,
-        )
-
-    def _session(self, run: FlowRun, number: int) -> SessionRow:
-        machine = run.sessions[number]
-        view = run.views.get(number)
-        return SessionRow(
-            id=machine.sid.hex(),
-            peer=machine.peer,
-            state=machine.status.value,
-            protocol="" if view is None else view.flow,
-            sent=machine.out_next,
-            received=machine.in_next,
-            unacknowledged=self._engine.outbox.count(machine.sid),
-        )
-
 
 class EngineFlowWatch:
     """Implements `runtime.operations.FlowWatch`."""
@@ -343,17 +266,15 @@ class EngineFlowWatch:
         self,
         run: FlowRun,
         changed: Callable[[], None],
-        detail: Callable[[FlowRun], FlowDetail],
     ) -> None:
         self._run = run
         self._changed = changed
-        self._detail = detail
         run.watchers.append(changed)
         self._unwatch_tree: Callable[[], None] | None = run.tree.watch(lambda _: changed())
 
     def detail(self) -> FlowDetail:
         """See `runtime.operations.FlowWatch`."""
-        return self._detail(self._run)
+        return detail_of_run(self._run)
 
     def close(self) -> None:
         """See `runtime.operations.FlowWatch`."""
@@ -385,67 +306,9 @@ def sennit_version() -> str:
         return "unknown"
 
 
-def _wait(run: FlowRun) -> Wait | None:
-    wait = run.wait
-    if wait is None:
-        return None
-    whom = ", ".join(run.sessions[number].peer for number in wait.sessions)
-    if wait is COMMIT:
-        since_ms = run.commits.flying_since_ms or run.now()
-        return Wait(what=wait.on, since_ms=since_ms, woken_by="the disk")
-    wakers = ["a message"] if wait.sessions else []
-    if wait.until is not None:
-        wakers.append("time")
-    return Wait(
-        what=wait.on,
-        since_ms=wait.since,
-        until_ms=wait.until,
-        whom=whom,
-        woken_by=" or ".join(wakers),
-    )
-
-
 def _kind(flow: Flow[..., object]) -> FlowKind:
     doc = (flow.__doc__ or "").strip().partition("\n")[0]
     return FlowKind(name=flow.name, version=flow.version, signature=flow.arguments.text, doc=doc)
-
-
-def _fits(row: FlowRow, wanted: FlowFilter) -> bool:
-    return (
-        (wanted.name is None or fnmatch.fnmatchcase(row.name, wanted.name))
-        and (not wanted.statuses or row.status in wanted.statuses)
-        and (wanted.user is None or row.user == wanted.user)
-        and (wanted.since_ms is None or row.started_ms >= wanted.since_ms)
-    )
-
-
-def _result(value: object) -> FlowResult:
-    text = _readable(value)
-    if len(text) > RESULT_CHARACTERS_MAX:
-        text = f"{text[:RESULT_CHARACTERS_MAX]}..."
-    try:
-        packed = pack(value)
-    except SennitError:
-        packed = pack(text)
-    return FlowResult(value=packed, text=text)
-
-
-def _readable(value: object) -> str:
-    """Return the text that a message class has for people, if it has one, and else the repr."""
-    cls = type(value)
-    if isinstance(value, msgspec.Struct) and cls.__str__ is not msgspec.Struct.__str__:
-        return str(value)
-    return repr(value)
-
-
-def _checked(flow_id: FlowId) -> FlowId:
-    try:
-        key_of(flow_id)
-    except ValueError:
-        raise UnknownFlow(
-            f"{flow_id!r} is no flow id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
-        ) from None
-    return flow_id
 
 
 def _organisation(party: Party) -> str:

@@ -17,13 +17,11 @@ STATUSES: Final = ("running", "waiting", "held", "completed", "failed", "killed"
 """An older command must be able to show the status of a newer node, so on the wire it is text."""
 
 ENDED: Final = frozenset({"completed", "failed", "killed"})
+LIVE: Final = frozenset(STATUSES) - ENDED
 
 # One answer stays small; whoever wants more asks for the next page.
 FLOWS_LIMIT_MAX: Final = 1_000
 JOURNAL_LIMIT_MAX: Final = 1_000
-
-# A page takes no longer than this many flows take to be looked at, however few of them fit.
-FLOWS_EXAMINED_MAX: Final = 2_000
 
 
 class BadArguments(MisuseError):

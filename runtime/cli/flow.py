@@ -1,5 +1,6 @@
 """The commands ``sennit flow ...``: start flows, watch them, see why they wait, intervene."""
 
+import datetime
 from typing import Final
 
 import click
@@ -95,6 +96,8 @@ def names(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, FLOWS_LIMIT_MAX), default=50, help="At most so many (50)."
 )
+@click.option("--started-by", metavar="USER", help="Only flows that this user has started.")
+@click.option("--since", type=click.DateTime(), help="Only flows that were started then or later.")
 @click.option("--before", metavar="ID", help="Only flows older than this one: the next page.")
 @json_option
 @node_options
@@ -103,13 +106,22 @@ def list_flows(
     name: str | None,
     statuses: tuple[str, ...],
     limit: int,
+    started_by: str | None,
+    since: datetime.datetime | None,
     before: str | None,
     as_json: bool,
     choice: NodeChoice,
 ) -> None:
     """List flows, newest first. If there may be more, standard error says how to see them."""
     address = only_node(choice, words)
-    wanted = FlowFilter(name=name, statuses=list(statuses), limit=limit, before=before)
+    wanted = FlowFilter(
+        name=name,
+        statuses=list(statuses),
+        user=started_by,
+        since_ms=None if since is None else round(since.timestamp() * 1000),
+        limit=limit,
+        before=before,
+    )
     with open_client(address) as client:
         page = client.flow_page(wanted)
     rows = page.rows

@@ -113,6 +113,7 @@ class Hospital:
         )
         self.manager.commits.put(HELD, run.key, encode_row(held))
         run.machine.move(Input.HELD)
+        self.manager.runs.note_held(run)
         run.changed()
 
     def subflow_failed(
@@ -152,7 +153,10 @@ class Hospital:
         self.manager.commits.delete(HELD, run.key)
         self.manager.commits.wake()
         run.error, run.error_id, run.hold_reason, run.retries = None, None, "", 0
+        # What was read of it before may have been less than its name.
+        self.manager.runs.remove(run)
         run.rebuild(FlowMachine(events))
+        self.manager.runs.add(run)
         if flow_id in self.manager.partly_read:
             reread(self.manager, run, events)
         run.start_soon()

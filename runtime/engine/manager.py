@@ -24,7 +24,9 @@ from runtime.engine.flow_run import FlowRun
 from runtime.engine.greenlets import Greenlets
 from runtime.engine.hospital import Hospital
 from runtime.engine.inbox import put_unread, remove_unread
+from runtime.engine.live_flows import LiveFlows
 from runtime.engine.outbox import Outbox
+from runtime.engine.result_index import drop_result, keep_result
 from runtime.engine.results import (
     CLIENT_IDS,
     HELD,
@@ -93,7 +95,7 @@ class FlowManager:
         self.hub = loop.hub
         self.greenlets = Greenlets(self.hub)
         self.takedowns = Takedowns(loop)
-        self.runs: dict[FlowId, FlowRun] = {}
+        self.runs = LiveFlows()
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.
         self.partly_read: set[FlowId] = set()
@@ -208,7 +210,7 @@ class FlowManager:
         self.commits.journal[key + bytes(4)] = encode(started)
         run = FlowRun(self, flow_id_at(key), key, definition, FlowMachine([started]), {})
         run.batch_number = self.commits.number
-        self.runs[run.flow_id] = run
+        self.runs.add(run)
         self.counts["started"] += 1
         if opened is not None:
             machine = run.new_session(0, started.origin.peer if started.origin else PeerName(""))
@@ -310,7 +312,9 @@ class FlowManager:
         if client is None or flow_id_at(client.flow) in self.runs:
             return False
         self.commits.delete(CLIENT_IDS, client_key(client_id))
-        self.commits.delete(RESULTS, client.flow)
+        row = self.commits.get(RESULTS, client.flow)
+        if row is not None:
+            drop_result(self.commits, client.flow, row)
         self.ended.pop(flow_id_at(client.flow), None)
         self.commits.wake()
         return True
@@ -363,9 +367,9 @@ class FlowManager:
                 outcome,
                 error_id,
             )
-            commits.put(RESULTS, run.key, encode_row(row))
+            keep_result(commits, run.key, row)
         run.machine.move(Input.ENDED)
-        self.runs.pop(run.flow_id, None)
+        self.runs.remove(run)
         self.partly_read.discard(run.flow_id)
         self._remember(run)
         commits.after(lambda: self._announce_end(run, end))

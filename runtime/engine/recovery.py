@@ -82,7 +82,7 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
     run.machine.index_next = len(records)
     if is_partly_read:
         manager.partly_read.add(run.flow_id)
-    manager.runs[run.flow_id] = run
+    manager.runs.add(run)
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
     _settle_status(manager, run, trouble)
@@ -119,6 +119,7 @@ def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | No
         run.error = FlowFailed(held.error_id, name, message)
         run.error_id, run.hold_reason = held.error_id, held.reason
         run.machine.move(Input.HELD)
+        manager.runs.note_held(run)
     else:
         if held is not None:
             manager.commits.delete(HELD, run.key)

@@ -21,6 +21,7 @@ from runtime.core.events import (
 )
 from runtime.engine.inbox import INBOX
 from runtime.engine.outbox import OUTBOX
+from runtime.engine.result_index import RESULT_INDEX
 from runtime.engine.results import CLIENT_IDS, HELD, RESULTS
 from runtime.ids import SessionId
 from runtime.limits import TOMBSTONE_MS
@@ -88,7 +89,7 @@ def results_forgotten(world: World) -> Iterator[str]:
         if not request.node.running.manager.forget("test", request.client_id):
             yield f"{request} can't be forgotten"
     for node in world.network.nodes.values():
-        for space in (RESULTS, CLIENT_IDS):
+        for space in (RESULTS, RESULT_INDEX, CLIENT_IDS):
             count = sum(1 for _ in node.running.scan(space, b"", None))
             if count:
                 yield f"{node.name}: {count} rows are left in {space.name}"
@@ -247,5 +248,5 @@ class LateMessages:
 def _durable_state(node: SimulatedNode) -> dict[str, list[tuple[bytes, bytes]]]:
     return {
         space.name: list(node.store.scan(space, b"", None))
-        for space in (JOURNAL, OUTBOX, INBOX, RESULTS, CLIENT_IDS, HELD)
+        for space in (JOURNAL, OUTBOX, INBOX, RESULTS, RESULT_INDEX, CLIENT_IDS, HELD)
     }

@@ -1,0 +1,102 @@
+"""Flows in memory as operators see them: a row in a list, and all that is known of one."""
+
+import msgspec
+
+from runtime.codec import pack
+from runtime.engine.flow_run import FlowRun
+from runtime.engine.status import COMPLETED, status_of
+from runtime.engine.waits import COMMIT
+from runtime.errors import SennitError
+from runtime.operations import FlowDetail, FlowResult, FlowRow, SessionRow, Wait
+
+SESSIONS_SHOWN_MAX = 100
+RESULT_CHARACTERS_MAX = 2_000
+
+
+def row_of_run(run: FlowRun) -> FlowRow:
+    """Return the row of a flow in memory."""
+    started = run.machine.started
+    return FlowRow(
+        id=run.flow_id,
+        name=run.info.name,
+        version=run.info.version,
+        status=status_of(run),
+        started_ms=started.time,
+        ended_ms=run.ended_ms,
+        user=started.user,
+        client_id=started.client_id,
+        waits_for="" if run.wait is None else run.wait.on,
+        error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
+    )
+
+
+def detail_of_run(run: FlowRun) -> FlowDetail:
+    """Return all that is known of a flow in memory."""
+    sessions = [_session(run, number) for number in sorted(run.sessions)]
+    error = "" if run.error is None else f"{type(run.error).__name__}: {run.error}"
+    if run.hold_reason:
+        error = f"held, {run.hold_reason}: {error}"
+    return FlowDetail(
+        row=row_of_run(run),
+        wait=_wait(run),
+        sessions=sessions[:SESSIONS_SHOWN_MAX],
+        sessions_total=len(sessions),
+        progress=run.tree.snapshot(),
+        error=error,
+        error_id=run.error_id,
+        result=result_of(run.value) if status_of(run) == COMPLETED else None,
+        events=run.machine.index_next,
+    )
+
+
+def result_of(value: object) -> FlowResult:
+    """Return what a flow returned as it crosses to users."""
+    text = _readable(value)
+    if len(text) > RESULT_CHARACTERS_MAX:
+        text = f"{text[:RESULT_CHARACTERS_MAX]}..."
+    try:
+        packed = pack(value)
+    except SennitError:
+        packed = pack(text)
+    return FlowResult(value=packed, text=text)
+
+
+def _session(run: FlowRun, number: int) -> SessionRow:
+    machine = run.sessions[number]
+    view = run.views.get(number)
+    return SessionRow(
+        id=machine.sid.hex(),
+        peer=machine.peer,
+        state=machine.status.value,
+        protocol="" if view is None else view.flow,
+        sent=machine.out_next,
+        received=machine.in_next,
+        unacknowledged=run.manager.outbox.count(machine.sid),
+    )
+
+
+def _wait(run: FlowRun) -> Wait | None:
+    wait = run.wait
+    if wait is None:
+        return None
+    if wait is COMMIT:
+        since_ms = run.commits.flying_since_ms or run.now()
+        return Wait(what=wait.on, since_ms=since_ms, woken_by="the disk")
+    wakers = ["a message"] if wait.sessions else []
+    if wait.until is not None:
+        wakers.append("time")
+    return Wait(
+        what=wait.on,
+        since_ms=wait.since,
+        until_ms=wait.until,
+        whom=", ".join(run.sessions[number].peer for number in wait.sessions),
+        woken_by=" or ".join(wakers),
+    )
+
+
+def _readable(value: object) -> str:
+    """Return the text that a message class has for people, if it has one, and else the repr."""
+    cls = type(value)
+    if isinstance(value, msgspec.Struct) and cls.__str__ is not msgspec.Struct.__str__:
+        return str(value)
+    return repr(value)
