@@ -15,7 +15,7 @@ ERROR_BYTES_MAX: Final = 64 * 1024
 # One frame on a link carries many envelopes; it stays small enough not to delay the ones behind it.
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 FRAME_BYTES_TARGET: Final = 256 * 1024
-FRAME_ENVELOPES_MAX: Final = 4_096
+FRAME_ENVELOPES_MAX: Final = 1_024
 
 # Arrived but not yet read by the flow. Beyond it, we don't acknowledge, so the peer keeps its copy.
 UNREAD_BYTES_PER_SESSION_MAX: Final = 64 * MIB
@@ -52,6 +52,17 @@ class PeerLimits:
     tombstones_per_peer_max: int = 100_000
     tombstones_max: int = 500_000
     """More than the copies of old messages that can be under way on a link. On disk, 200 bytes."""
+
+    connections_per_peer_max: int = 4
+    """One is needed, or two while the peer has not noticed that the first one is broken."""
+
+    connections_silent_max: int = 4_096
+    """Connections on which no frame has come yet, so that nobody knows whose they are. After a
+    restart, those of all peers that have nothing to say; one that is cut comes back by itself."""
+
+    unfinished_bytes_per_connection_max: int = 2 * FRAME_BYTES_MAX
+    unfinished_bytes_max: int = 256 * MIB
+    """Received of frames that are not complete, in ZeroMQ and in the kernel."""
 
 
 DEFAULT_PEER_LIMITS: Final = PeerLimits()

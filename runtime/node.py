@@ -142,6 +142,7 @@ class Node:
             public_key=keystore.curve.public_key,
             secret_key=keystore.curve.secret_key,
             peers=directory,
+            limits=config.peer_limits,
         )
         transport = self._transport
         directory.when_changed(lambda: loop.call_soon(transport.peers_changed))
@@ -157,6 +158,7 @@ class Node:
             peer_limits=config.peer_limits,
         )
         self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
+        self._operations.usages.append(self._transport.usage)
         recovered = self._engine.start()
         self._watchdog = Watchdog(loop.hub, look_at)
         self._watchdog.start()

@@ -56,6 +56,8 @@ class EngineOperations:
         self._started_ms = engine.clock.now_ms()
         self.rpc_address = ""
         self.watchdog: Watchdog | None = None
+        # What tells limits by name, with what is used of each; other parts of a node add theirs.
+        self.usages = [engine.manager.delivery.quotas.usage]
 
     # --- flows --------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class EngineOperations:
             freezes=0 if self.watchdog is None else self.watchdog.freezes,
             freeze_ms_longest=0 if self.watchdog is None else self.watchdog.longest_ms,
             left_behind=[str(doomed) for doomed in left_behind[:THREADS_SHOWN_MAX]],
-            limits=[LimitRow(*row) for row in manager.delivery.quotas.usage()],
+            limits=[LimitRow(*row) for usage in self.usages for row in usage()],
         )
 
     def party(self, name: str) -> Party:

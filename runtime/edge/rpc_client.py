@@ -390,7 +390,7 @@ class RpcClient:
             except SennitError as error:
                 pending.put(error)
 
-    def _connection_changed(self, event: zmq.Event) -> None:
+    def _connection_changed(self, event: zmq.Event, _: int) -> None:
         match event:
             case zmq.Event.CONNECTED:
                 self._is_port_open = True

@@ -180,7 +180,7 @@ class Link:
         self._be_away()
         self._on_unreachable()
 
-    def _note(self, event: zmq.Event) -> None:
+    def _note(self, event: zmq.Event, _: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self._note_up()
         elif event == zmq.Event.DISCONNECTED:
@@ -252,7 +252,7 @@ class _Connection:
         address: PeerAddress,
         times: LinkTimes,
         *,
-        on_event: Callable[[zmq.Event], None],
+        on_event: Callable[[zmq.Event, int], None],
         on_writable: Callable[[], None],
     ) -> None:
         self._socket = context.socket(zmq.DEALER)

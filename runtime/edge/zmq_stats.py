@@ -25,6 +25,9 @@ class TransportStats:
     frames_unknown: int = 0
     """From a key that was removed from the peer book while its link was up."""
 
+    connections_cut: int = 0
+    """By us: too many of one peer, or too much that is no frame."""
+
     envelopes_dropped: int = 0
     """Not sent: the peer is unknown, away or too slow. Delivery sends them again."""
 

@@ -25,6 +25,7 @@ from runtime.edge.zmq_inbound import Inbound
 from runtime.edge.zmq_link import Link, LinkStatus, LinkTimes
 from runtime.edge.zmq_stats import TransportStats
 from runtime.ids import PeerName
+from runtime.limits import DEFAULT_PEER_LIMITS, PeerLimits
 from runtime.ports import Receiver
 from runtime.seldom_log import SeldomLog
 
@@ -54,11 +55,13 @@ class ZmqTransport:
         secret_key: bytes,
         peers: PeerBook,
         times: LinkTimes = DEFAULT_TIMES,
+        limits: PeerLimits = DEFAULT_PEER_LIMITS,
     ) -> None:
         """Prepare a transport; ``bind`` is an endpoint such as ``tcp://127.0.0.1:0``."""
         self.stats: Final = TransportStats()
         self._bind = bind
         self._times = times
+        self._limits = limits
         self._keys = CurveKeys(public_key=public_key, secret_key=secret_key)
         self._peers = _BookWithMe(peers, me, public_key)
         self._log = SeldomLog(log)
@@ -73,6 +76,10 @@ class ZmqTransport:
         """Return where it listens: ``bind`` with the real port. Known after `start`."""
         return self._inbound.endpoint
 
+    def usage(self) -> list[tuple[str, int, int]]:
+        """Return each limit on connections by name, with what is used of it, after `start`."""
+        return self._inbound.usage()
+
     def start(self, receiver: Receiver) -> None:
         """Begin to listen and to deliver to ``receiver``; raises `ConfigurationError`."""
         assert self._context is None
@@ -85,6 +92,7 @@ class ZmqTransport:
                 bind=self._bind,
                 keys=self._keys,
                 peers=self._peers,
+                limits=self._limits,
                 stats=self.stats,
                 on_frame=self._frame_arrived,
             )

@@ -39,6 +39,7 @@ class SocketWatch:
         loop = get_hub().loop
         self._take = take
         self._is_open = True
+        self._is_paused = False
         self._readable = loop.io(socket.FD, READABLE)
         self._again = loop.timer(0.0)
         # The edge of what came before the watch is lost, so look once.
@@ -51,18 +52,30 @@ class SocketWatch:
             watcher.stop()
             watcher.close()
 
+    def pause(self) -> None:
+        """Take nothing until `resume`; may be called by ``take``."""
+        self._is_paused = True
+        self._readable.stop()
+        self._again.stop()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        if self._is_open:
+            self._again.start(self._resume)
+
     def _slice(self) -> None:
         ends_at = time.monotonic() + _SLICE_S
         is_empty = False
         try:
-            while self._is_open:
+            while self._is_open and not self._is_paused:
                 if not self._take():
                     is_empty = True
                     return
                 if time.monotonic() >= ends_at:
                     return
         finally:
-            if self._is_open and not is_empty:
+            if self._is_open and not is_empty and not self._is_paused:
                 self._again.start(self._resume)
 
     def _resume(self) -> None:
@@ -109,8 +122,9 @@ class EventWatch:
         self,
         socket: zmq.Socket[bytes],
         events: int,
-        on_event: Callable[[zmq.Event], None],
+        on_event: Callable[[zmq.Event, int], None],
     ) -> None:
+        """Begin; ``on_event`` takes an event and its value, mostly a file descriptor."""
         self._socket = socket
         self._on_event = on_event
         address = f"inproc://events-{next(_numbers)}"
@@ -132,7 +146,8 @@ class EventWatch:
             parts = self._reader.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._on_event(zmq.Event(parse_monitor_message(parts)["event"]))
+        told = parse_monitor_message(parts)
+        self._on_event(zmq.Event(told["event"]), int(told["value"]))
         return True
 
 

@@ -9,6 +9,7 @@ from runtime.edge.zmq_auth import PeerAddress, curve_keypair
 from runtime.edge.zmq_link import LinkTimes
 from runtime.edge.zmq_transport import DEFAULT_TIMES, ZmqTransport
 from runtime.ids import PeerName
+from runtime.limits import DEFAULT_PEER_LIMITS, PeerLimits
 from runtime.ports import Receiver
 from runtime.testing.transport_conformance import RecordingReceiver
 
@@ -43,11 +44,23 @@ class ListedTransport(ZmqTransport):
     """Enters its real address into the book once it listens."""
 
     def __init__(
-        self, me: PeerName, keys: tuple[bytes, bytes], book: Book, bind: str, times: LinkTimes
+        self,
+        me: PeerName,
+        keys: tuple[bytes, bytes],
+        book: Book,
+        bind: str,
+        times: LinkTimes,
+        limits: PeerLimits,
     ) -> None:
         public_key, secret_key = keys
         super().__init__(
-            me=me, bind=bind, public_key=public_key, secret_key=secret_key, peers=book, times=times
+            me=me,
+            bind=bind,
+            public_key=public_key,
+            secret_key=secret_key,
+            peers=book,
+            times=times,
+            limits=limits,
         )
         self.me = me
         self.public_key = public_key
@@ -80,11 +93,12 @@ class ZmqNetwork:
         bind: str = "tcp://127.0.0.1:0",
         book: Book | None = None,
         times: LinkTimes = DEFAULT_TIMES,
+        limits: PeerLimits = DEFAULT_PEER_LIMITS,
     ) -> ListedTransport:
         keys = self.keys.setdefault(me, curve_keypair())
         book = book or self.book
         book.owners[keys[0]] = me
-        transport = ListedTransport(me, keys, book, bind, times)
+        transport = ListedTransport(me, keys, book, bind, times, limits)
         self._made.append(transport)
         return transport
 
@@ -95,9 +109,10 @@ class ZmqNetwork:
         bind: str = "tcp://127.0.0.1:0",
         book: Book | None = None,
         times: LinkTimes = DEFAULT_TIMES,
+        limits: PeerLimits = DEFAULT_PEER_LIMITS,
     ) -> tuple[ListedTransport, RecordingReceiver]:
         transport, seen = (
-            self.transport(me, bind=bind, book=book, times=times),
+            self.transport(me, bind=bind, book=book, times=times, limits=limits),
             RecordingReceiver(),
         )
         transport.start(seen)

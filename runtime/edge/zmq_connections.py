@@ -1,0 +1,244 @@
+"""A watch over the connections that peers have made to us, for what ZeroMQ does not bound itself.
+
+ZeroMQ bounds the size of a part and the number of messages that wait, but not the number of parts
+of one message, which it collects before it shows us any. And a member may connect as often as it
+likes. So we look at what the kernel has received on a connection since the last frame that came out
+of it: a peer of ours sends single parts, so this is one frame at most and what the kernel's buffer
+holds. Who has more under way is hung up on, which makes ZeroMQ drop what it has collected.
+
+Nothing polls: a connection on which nothing arrives is waited for like any socket, and looked at in
+intervals only while something does. Where the kernel does not tell (it is no Linux), only the
+number of connections is bounded.
+"""
+
+import _socket
+import select
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from operator import attrgetter
+from typing import Final
+
+from gevent.hub import get_hub
+from gevent.monkey import get_original
+
+from runtime.edge.zmq_stats import TransportStats
+from runtime.edge.zmq_watch import READABLE
+from runtime.ids import PeerName
+from runtime.limits import PeerLimits
+from runtime.seldom_log import SeldomLog
+
+LOOK_S: Final = 0.025
+
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
+# struct tcp_info of Linux, whose fields never move: tcpi_bytes_received, an u64.
+_BYTES_RECEIVED_OFFSET: Final = 128
+_ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT if sys.platform == "linux" else 0
+_TCP_INFO_BYTES: Final = _BYTES_RECEIVED_OFFSET + 8
+
+
+class _Connection:
+    __slots__ = ("fd", "has_delivered", "mark", "peer", "received", "unfinished")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.peer: PeerName | None = None
+        # What had been received when a frame came out for the last time.
+        self.mark = 0
+        self.received = 0
+        self.unfinished = 0
+        self.has_delivered = False
+
+
+class Arrivals:
+    """Tell once that something arrives on a descriptor that ZeroMQ may close at any time.
+
+    Gevent's loop does not bear that; an epoll of its own forgets what is closed.
+    """
+
+    def __init__(self, on_arrival: Callable[[int], None]) -> None:
+        self._on_arrival = on_arrival
+        # Patching takes it out of `select`, since to wait for it would block all greenlets.
+        self._epoll = get_original("select", "epoll")()
+        self._readable = get_hub().loop.io(self._epoll.fileno(), READABLE)
+        self._readable.start(self._take)
+
+    def tell_next(self, fd: int) -> None:
+        """Call back at the next arrival, and at once if something is there."""
+        with suppress(OSError):
+            try:
+                self._epoll.modify(fd, _ONCE)
+            except FileNotFoundError:
+                self._epoll.register(fd, _ONCE)
+
+    def close(self) -> None:
+        """Let go."""
+        self._readable.stop()
+        self._readable.close()
+        self._epoll.close()
+
+    def _take(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            self._on_arrival(fd)
+
+
+class Connections:
+    """All connections of one listening socket, by file descriptor."""
+
+    def __init__(
+        self,
+        *,
+        limits: PeerLimits,
+        is_drained: Callable[[], bool],
+        stats: TransportStats,
+        log: SeldomLog,
+    ) -> None:
+        """Watch over none yet. ``is_drained`` tells that all frames that are complete were read."""
+        self._limits = limits
+        self._is_drained = is_drained
+        self._stats = stats
+        self._log = log
+        self._all: dict[int, _Connection] = {}
+        self._by_peer: dict[PeerName, list[_Connection]] = {}
+        self._silent: dict[int, _Connection] = {}
+        self._active: dict[int, _Connection] = {}
+        self._unfinished = 0
+        self._arrivals = None if _TCP_INFO is None else Arrivals(self._begin)
+        self._is_looking = False
+        self._looks = get_hub().loop.timer(LOOK_S, LOOK_S)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def opened(self, fd: int) -> None:
+        """Learn that somebody has connected; who it is shows with its first frame."""
+        self.closed(fd)
+        self._all[fd] = self._silent[fd] = _Connection(fd)
+        if self._arrivals is not None:
+            self._arrivals.tell_next(fd)
+        if len(self._silent) > self._limits.connections_silent_max:
+            self._hang_up(next(iter(self._silent.values())), "many connections that say nothing")
+
+    def closed(self, fd: int) -> None:
+        """Learn that a connection has ended."""
+        connection = self._all.pop(fd, None)
+        if connection is None:
+            return
+        self._note_unfinished(connection, 0)
+        self._silent.pop(fd, None)
+        self._active.pop(fd, None)
+        if connection.peer is not None:
+            others = self._by_peer[connection.peer]
+            others.remove(connection)
+            if not others:
+                del self._by_peer[connection.peer]
+
+    def delivered(self, fd: int, peer: PeerName) -> None:
+        """Learn that a frame of ``peer`` has come out of a connection."""
+        connection = self._all.get(fd)
+        if connection is None:
+            return  # that it was opened, or is closed, is about to be told
+        connection.has_delivered = True
+        self._note_unfinished(connection, 0)
+        if connection.peer is None:
+            connection.peer = peer
+            self._silent.pop(fd, None)
+            others = self._by_peer.setdefault(peer, [])
+            others.append(connection)
+            if len(others) > self._limits.connections_per_peer_max:
+                self._hang_up(others[0], "more connections than a peer needs")
+
+    def usage(self) -> list[tuple[str, int, int]]:
+        """Return each limit by name, with what is used of it, or what one peer uses at most."""
+        limits = self._limits
+        most = max(map(len, self._by_peer.values()), default=0)
+        largest = max((each.unfinished for each in self._all.values()), default=0)
+        per_connection = limits.unfinished_bytes_per_connection_max
+        return [
+            ("connections_per_peer_max", limits.connections_per_peer_max, most),
+            ("connections_silent_max", limits.connections_silent_max, len(self._silent)),
+            ("unfinished_bytes_per_connection_max", per_connection, largest),
+            ("unfinished_bytes_max", limits.unfinished_bytes_max, self._unfinished),
+        ]
+
+    def close(self) -> None:
+        """Let go of all; ZeroMQ closes them."""
+        for fd in list(self._all):
+            self.closed(fd)
+        self._looks.stop()
+        self._looks.close()
+        if self._arrivals is not None:
+            self._arrivals.close()
+
+    def _begin(self, fd: int) -> None:
+        """Look at a connection, now that something arrives."""
+        connection = self._all.get(fd)
+        if connection is None:
+            return
+        self._active[fd] = connection
+        if not self._is_looking:
+            self._is_looking = True
+            self._looks.start(self._look, update=True)
+
+    def _look(self) -> None:
+        """See what has arrived on the connections on which something does."""
+        too_much = self._limits.unfinished_bytes_per_connection_max
+        is_drained = self._is_drained()
+        for connection in list(self._active.values()):
+            before, connection.received = connection.received, _received(connection.fd)
+            if connection.has_delivered:
+                connection.has_delivered = False
+                connection.mark = connection.received
+            self._note_unfinished(connection, connection.received - connection.mark)
+            if connection.unfinished > too_much:
+                if is_drained:
+                    self._hang_up(connection, f"{connection.unfinished:,} bytes, and no frame yet")
+            elif connection.received == before and self._arrivals is not None:
+                del self._active[connection.fd]
+                self._arrivals.tell_next(connection.fd)
+        if is_drained:
+            self._bound_sum()
+        if not self._active:
+            self._is_looking = False
+            self._looks.stop()
+
+    def _bound_sum(self) -> None:
+        while self._unfinished > self._limits.unfinished_bytes_max:
+            largest = max(self._all.values(), key=attrgetter("unfinished"))
+            self._hang_up(largest, "all together have sent too much that is no frame yet")
+
+    def _note_unfinished(self, connection: _Connection, size: int) -> None:
+        self._unfinished += size - connection.unfinished
+        connection.unfinished = size
+
+    def _hang_up(self, connection: _Connection, why: str) -> None:
+        who = connection.peer or "somebody"
+        self._stats.connections_cut += 1
+        self._log.warn(who, f"a connection of {who} is cut: {why}")
+        self._silent.pop(connection.fd, None)
+        # ZeroMQ closes it, and tells; until then it is of no more interest.
+        connection.mark = connection.received
+        self._note_unfinished(connection, 0)
+        borrowed = _borrow(connection.fd)
+        with suppress(OSError):  # it may have ended by itself
+            borrowed.shutdown(socket.SHUT_RDWR)
+        borrowed.detach()
+
+
+def _borrow(fd: int) -> _socket.socket:
+    return _socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+
+
+def _received(fd: int) -> int:
+    """Return how many bytes the kernel has received, 0 if the connection is gone."""
+    assert _TCP_INFO is not None
+    borrowed = _borrow(fd)
+    try:
+        info = borrowed.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    finally:
+        borrowed.detach()
+    return struct.unpack_from("<Q", info, _BYTES_RECEIVED_OFFSET)[0] if len(info) >= 136 else 0

@@ -1,0 +1,148 @@
+"""What ZeroMQ does not bound: parts of one message, connections of one member."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from runtime.frames import pack
+from runtime.limits import FRAME_BYTES_MAX, MIB, PeerLimits
+from runtime.testing.transport_conformance import ALICE, BOB, CAROL
+from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting
+from tests.runtime.edge.zmq_network import ZmqNetwork
+
+PART = bytes(256 * 1024)
+FEW = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@contextmanager
+def as_member(network: ZmqNetwork) -> Iterator[Bare]:
+    """Be Bob, who is known to Alice, but runs something else."""
+    network.transport(BOB)
+    with connecting(network.book.addresses[ALICE], network.keys[BOB]) as bob:
+        yield bob
+
+
+def send_parts(socket: "zmq.Socket[bytes]", count: int) -> None:
+    for _ in range(count):
+        socket.send(PART, zmq.SNDMORE, copy=False)
+    socket.send(b"the last")
+
+
+def test_a_member_that_sends_part_after_part_is_cut_and_its_parts_are_dropped(
+    network: ZmqNetwork,
+) -> None:
+    # Breaks when only the size of a part is bounded: ZeroMQ collects them before it shows one.
+    alice, seen = network.started(ALICE, limits=FEW)
+    wire = StoppingWire(network.book.addresses[ALICE], bytes_max=20 * MIB)
+    with as_member(network) as bob:
+        socket = bob.socket(wire.endpoint)
+        socket.send(pack([b"one of us"]))
+        network.run_until(lambda: bool(seen.envelopes))
+        send_parts(socket, 400)
+
+        network.run_until(lambda: wire.is_cut)
+    wire.close()
+
+    assert alice.stats.connections_cut == 1
+    assert seen.envelopes == [(BOB, b"one of us")]
+    network.run_until(lambda: alice.usage()[-1][2] == 0)
+
+
+def test_an_honest_peer_is_served_while_a_member_sends_parts(network: ZmqNetwork) -> None:
+    _, seen = network.started(ALICE, limits=FEW)
+    carol, _ = network.started(CAROL)
+    wire = StoppingWire(network.book.addresses[ALICE], bytes_max=20 * MIB)
+    with as_member(network) as bob:
+        send_parts(bob.socket(wire.endpoint), 400)
+        network.run_until(lambda: wire.is_cut)
+        large = bytes(MIB)
+
+        carol.send(ALICE, [large])
+
+        network.run_until(lambda: seen.envelopes == [(CAROL, large)])
+    wire.close()
+
+
+def test_what_is_under_way_on_many_connections_is_bounded_in_sum(network: ZmqNetwork) -> None:
+    limits = PeerLimits(unfinished_bytes_max=8 * MIB)
+    alice, _ = network.started(ALICE, limits=limits)
+    address = network.book.addresses[ALICE]
+    with as_member(network) as bob, ExitStack() as wires:
+        stopping = [StoppingWire(address, bytes_max=3 * MIB) for _ in range(6)]
+        for wire in stopping:
+            wires.callback(wire.close)
+            send_parts(bob.socket(wire.endpoint), 40)
+
+        network.run_until(lambda: sum(wire.is_cut for wire in stopping) >= 4)
+
+        assert alice.stats.connections_cut == 4
+        assert alice.usage()[-1][2] <= 8 * MIB
+
+
+def test_the_largest_frame_of_an_honest_peer_is_no_reason_to_cut_it(network: ZmqNetwork) -> None:
+    # Breaks when a frame is counted twice, or what has come out of the socket is counted on.
+    alice, seen = network.started(ALICE)
+    network.transport(BOB)
+    body = bytes(FRAME_BYTES_MAX - 100)
+    with as_member(network) as bob:
+        socket = bob.socket()
+        for _ in range(12):
+            seen.envelopes.clear()
+            socket.send(pack([body]), copy=False)
+            network.run_until(lambda: bool(seen.envelopes))
+
+    assert alice.stats.connections_cut == 0
+
+
+def test_a_member_has_few_connections(network: ZmqNetwork) -> None:
+    alice, seen = network.started(ALICE, limits=PeerLimits(connections_per_peer_max=3))
+    with as_member(network) as bob:
+        for _ in range(8):
+            seen.envelopes.clear()
+            bob.socket().send(pack([b"me again"]))
+            network.run_until(lambda: bool(seen.envelopes))
+
+        network.run_until(lambda: alice.stats.connections_cut == 5)
+        usage = {name: used for name, _, used in alice.usage()}
+        assert usage["connections_per_peer_max"] == 3
+
+
+def test_connections_that_say_nothing_are_bounded(network: ZmqNetwork) -> None:
+    alice, seen = network.started(ALICE, limits=PeerLimits(connections_silent_max=4))
+    carol, _ = network.started(CAROL)
+    with as_member(network) as bob:
+        for _ in range(10):
+            bob.socket()
+        network.run_until(lambda: alice.stats.connections_cut >= 6)
+        usage = {name: used for name, _, used in alice.usage()}
+
+        carol.send(ALICE, [b"hello"])
+
+        assert usage["connections_silent_max"] <= 4
+        network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
+def test_a_message_of_very_many_parts_takes_little_memory(network: ZmqNetwork) -> None:
+    limits = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
+    alice, _ = network.started(ALICE, limits=limits)
+    wire = StoppingWire(network.book.addresses[ALICE], bytes_max=200 * MIB)
+    with as_member(network) as bob:
+        socket = bob.socket(wire.endpoint)
+        send_parts(socket, 4_000)
+        before = resident_bytes()
+
+        network.run_until(lambda: wire.is_cut)
+
+        assert wire.forwarded < 150 * MIB
+        assert resident_bytes() - before < 64 * MIB
+    wire.close()
+    assert alice.stats.connections_cut == 1
