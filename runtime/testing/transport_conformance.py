@@ -122,7 +122,8 @@ class TransportConformance:
 
         harness.run_until(lambda: len(bob.seen.envelopes) >= len(envelopes))
         assert bob.seen.bodies(ALICE) == envelopes
-        assert len(bob.seen.frames) == 4
+        # Four frames, or a few more portions of them if the receiver lets peers take turns.
+        assert 4 <= len(bob.seen.frames) <= 16
 
     def test_an_envelope_may_be_as_big_as_the_biggest_message(
         self, harness: TransportHarness
