@@ -7,6 +7,7 @@ import click
 from runtime.cli.connect import NodeChoice, node_options, open_client
 from runtime.cli.entry import NO_PATCH
 from runtime.cli.flow import json_option, node_and_word, only_node
+from runtime.cli.node_check import check
 from runtime.cli.node_process import run_node
 from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
 from runtime.config import LOG_LEVELS
@@ -154,3 +155,6 @@ def stop(words: tuple[str, ...], choice: NodeChoice) -> None:
     with open_client(address) as client:
         client.stop()
     click.echo("the node is stopping")
+
+
+node.add_command(check)

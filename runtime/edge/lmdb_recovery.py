@@ -31,6 +31,8 @@ class Recovered(NamedTuple):
     active: Generation
     submitted: int
     """How many batches there ever were."""
+    merged: int
+    """How many are wholly in the trees."""
     noted: int
     """How many the database knows of."""
 
@@ -48,6 +50,19 @@ def recover(trees: Trees, owner: str, *, sync: bool) -> Recovered:
     Raises:
         StoreUnusable: It is not ours, of another format, or torn. Nothing was changed.
     """
+    recovered = read_log(trees, owner, sync=sync)
+    try:
+        with unusable_on_os_error(trees.directory):
+            recovered.log.accept(recovered.submitted)
+            trees.prepare()
+    except BaseException:
+        recovered.log.close()
+        raise
+    return recovered
+
+
+def read_log(trees: Trees, owner: str, *, sync: bool) -> Recovered:
+    """Check the header and replay the log; change nothing. Raises as `recover` does."""
     try:
         marks = _read_marks(trees, owner)
     except lmdb.Error as error:
@@ -55,13 +70,10 @@ def recover(trees: Trees, owner: str, *, sync: bool) -> Recovered:
     with unusable_on_os_error(trees.directory):
         log = Log(trees.directory, marks.header.log_id, sync=sync)
         try:
-            recovered = _replay(trees.where, log, marks)
-            log.accept(recovered.submitted)
-            trees.prepare()
+            return _replay(trees.where, log, marks)
         except BaseException:
             log.close()
             raise
-    return recovered
 
 
 def _replay(where: str, log: Log, marks: _Marks) -> Recovered:
@@ -77,7 +89,7 @@ def _replay(where: str, log: Log, marks: _Marks) -> Recovered:
     if submitted < written:
         raise torn(where, f"batches {submitted} to {written - 1} are missing in the log")
     log.resume(active.number)
-    return Recovered(log, older, active, submitted, marks.written)
+    return Recovered(log, older, active, submitted, marks.merged, marks.written)
 
 
 def _read_generation(log: Log, number: int, first: int) -> Generation:
