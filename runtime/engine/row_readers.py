@@ -9,6 +9,7 @@ from runtime.core import envelopes
 from runtime.core.events import JOURNAL, decode
 from runtime.engine.inbox import INBOX
 from runtime.engine.outbox import OUTBOX, Row
+from runtime.engine.result_index import RESULT_INDEX
 from runtime.engine.results import (
     CLIENT_IDS,
     HELD,
@@ -28,6 +29,7 @@ READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     OUTBOX.name: lambda _key, value: envelopes.decode(_row_decoder.decode(value).envelope),
     CLIENT_IDS.name: lambda _key, value: client_decoder.decode(value),
     RESULTS.name: lambda _key, value: result_decoder.decode(value),
+    RESULT_INDEX.name: lambda _key, value: value.decode(),
     HELD.name: lambda _key, value: held_decoder.decode(value),
     TOMBSTONES.name: lambda _key, value: _tombstone_decoder.decode(value),
 }
