@@ -194,6 +194,18 @@ def test_a_duplicate_in_a_gap_is_held_once() -> None:
     assert machine.gap_bytes == held
 
 
+def test_what_lies_behind_another_gap_is_still_held() -> None:
+    # Breaks when a message that fills one gap lets go of what waits behind the next.
+    machine = in_status(Status.OPEN)
+    arrive(machine, data(2))
+    arrive(machine, data(4))
+
+    arrive(machine, data(1))
+
+    assert machine.in_next == 3
+    assert set(machine.gap) == {4}
+
+
 def test_data_that_overtakes_the_acceptance_waits_for_it() -> None:
     machine = opening()
 
