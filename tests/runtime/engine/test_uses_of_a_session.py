@@ -1,12 +1,8 @@
 """Semantics 2: what each use of a session does in each of its states."""
 
-from typing import Final
-
 import pytest
 
 from runtime import (
-    FlowException,
-    FlowTimeout,
     Party,
     Session,
     UnexpectedFlowEnd,
@@ -15,11 +11,11 @@ from runtime import (
     me,
     responder,
     sleep,
-    timeout,
 )
 from runtime.core.envelopes import Accept, Data, Open
-from runtime.errors import MisuseError, SennitError, UnknownParty
+from runtime.errors import MisuseError, UnknownParty
 from runtime.testing.network import SimulatedNetwork
+from tests.runtime.engine.answering_sessions import follow
 from tests.runtime.engine.scenes import (
     Wire,
     assert_nothing_is_left,
@@ -27,123 +23,7 @@ from tests.runtime.engine.scenes import (
     pair,
     same,
 )
-
-
-class Sorry(FlowException):
-    """The responder can't."""
-
-
-STATES: Final = ("fresh", "opening", "open", "ended", "failed", "refused", "closed")
-USES: Final = ("send", "receive", "exchange", "peer", "close")
-
-
-def use(session: Session, how: str) -> str:
-    """Use a session; return what came of it in one word or two."""
-    try:
-        with timeout(60):
-            match how:
-                case "send":
-                    session.send("again")
-                    return "sent"
-                case "receive":
-                    return session.receive(str).unwrap(same)
-                case "exchange":
-                    return session.exchange("again", str).unwrap(same)
-                case "peer":
-                    return f"version {session.peer.flow_version}"
-                case _:
-                    session.close()
-                    return "closed"
-    except (SennitError, FlowTimeout) as error:
-        return type(error).__name__
-
-
-def bring(session: Session, state: str) -> None:
-    """Bring a fresh session of the flow below to a state."""
-    if state in ("opening", "refused"):
-        session.send("hello")
-    if state in ("open", "closed"):
-        session.exchange("hello", str)
-    if state in ("ended", "failed"):
-        session.exchange(state, str)
-    if state == "closed":
-        session.close()
-    if state != "opening":
-        # What the peer does next arrives, and the flow has not looked yet.
-        sleep(5)
-
-
-@flow(version=7)
-def use_it(peer: Party, state: str, how: list[str]) -> list[str]:
-    session = initiate(peer)
-    bring(session, state)
-    return [use(session, each) for each in how]
-
-
-@responder(use_it)
-def follow(session: Session) -> None:
-    while True:
-        heard = session.receive(str).unwrap(same)
-        session.send(f"re: {heard}")
-        if heard == "hello":
-            session.send("more")
-        if heard == "ended":
-            return
-        if heard == "failed":
-            raise Sorry("can't")
-
-
-TABLE: Final[dict[str, dict[str, str]]] = {
-    "fresh": {
-        "send": "sent",
-        "receive": "FlowTimeout",
-        "exchange": "re: again",
-        "peer": "version 7",
-        "close": "SessionNotOpen",
-    },
-    "opening": {
-        "send": "sent",
-        "receive": "FlowTimeout",
-        "exchange": "FlowTimeout",
-        "peer": "FlowTimeout",
-        "close": "SessionNotOpen",
-    },
-    "open": {
-        "send": "sent",
-        "receive": "more",
-        "exchange": "more",
-        "peer": "version 7",
-        "close": "closed",
-    },
-    "ended": {
-        "send": "UnexpectedFlowEnd",
-        "receive": "UnexpectedFlowEnd",
-        "exchange": "UnexpectedFlowEnd",
-        "peer": "version 7",
-        "close": "closed",
-    },
-    "failed": {
-        "send": "Sorry",
-        "receive": "Sorry",
-        "exchange": "Sorry",
-        "peer": "version 7",
-        "close": "closed",
-    },
-    "refused": {
-        "send": "UnexpectedFlowEnd",
-        "receive": "UnexpectedFlowEnd",
-        "exchange": "UnexpectedFlowEnd",
-        "peer": "UnexpectedFlowEnd",
-        "close": "closed",
-    },
-    "closed": {
-        "send": "SessionClosed",
-        "receive": "SessionClosed",
-        "exchange": "SessionClosed",
-        "peer": "version 7",
-        "close": "closed",
-    },
-}
+from tests.runtime.engine.using_sessions import STATES, TABLE, USES, Sorry, use, use_it
 
 
 @pytest.mark.parametrize("state", STATES)
