@@ -58,7 +58,7 @@ class Driver:
         party = self.node.party(peer)
         flows.round_trip_seconds.clear()
         began = time.perf_counter()
-        for handle in self.node.start_flows(flows.ping, [(party, rounds)] * pairs):
+        for handle in [self.node.begin_flow(flows.ping, party, rounds) for _ in range(pairs)]:
             answered = handle.result()
             assert answered == rounds, f"{answered} of {rounds} balls came back"
         seconds = time.perf_counter() - began
@@ -96,8 +96,7 @@ def serve(driver: Driver) -> None:
 def main(directory: Path, fsync: bool) -> None:
     """Run the node of DIRECTORY until standard input is closed."""
     tune_process()
-    apps = (flows.ping, flows.pong, flows.ping_then_wait, flows.pong_once)
-    with Node(directory, apps=apps, sync=fsync) as node:
+    with Node(directory, apps=(flows,), sync=fsync) as node:
         print(json.dumps({"name": node.me.name}), flush=True)
         serve(Driver(node))
 

@@ -62,9 +62,7 @@ def measure(count: int, steps: int, options: Options) -> list[Result]:
     tune_process()
     with (
         network(options.folder, nodes=1) as (place,),
-        Node(
-            place.directory, apps=(flows.some_steps, flows.sampled_steps), sync=options.fsync
-        ) as node,
+        Node(place.directory, apps=(flows,), sync=options.fsync) as node,
     ):
         run_once(node, count, steps, seconds=0.0)
         value = b"v" * event_bytes(node, steps)
@@ -140,7 +138,7 @@ def run_once(node: Node, count: int, steps: int, *, seconds: float) -> Run:
 def wave(node: Node, flow: Flow[[int], int], count: int, steps: int) -> None:
     """Start ``count`` flows at once and wait for all; checks what they return."""
     expected = sum(range(steps))
-    for handle in node.start_flows(flow, [(steps,)] * count):
+    for handle in [node.begin_flow(flow, steps) for _ in range(count)]:
         assert handle.result() == expected
 
 
@@ -195,7 +193,7 @@ def profile(count: int, steps: int, options: Options) -> None:
     """Print what a step's CPU time is spent on."""
     with (
         network(options.folder, nodes=1) as (place,),
-        Node(place.directory, apps=(flows.some_steps,), sync=options.fsync) as node,
+        Node(place.directory, apps=(flows,), sync=options.fsync) as node,
     ):
         run_once(node, count, steps, seconds=0.0)
         with Profiler() as profiler:

@@ -95,6 +95,10 @@ class UnexpectedFlowEnd(SennitError):
         return f"{self.peer}: {self.reason}{tail}"
 
 
+class ResultNotReady(SennitError, TimeoutError):
+    """A flow has not ended in the time that the caller gave; the flow goes on."""
+
+
 class FlowKilled(SennitError):
     """The result of a flow that was killed."""
 
@@ -264,6 +268,14 @@ class PermissionDenied(MisuseError):
 
 class ClientIdInvalid(MisuseError):
     """A client id is empty or too long."""
+
+
+class ClientIdTaken(MisuseError):
+    """A client id stands for a flow already, and this start does not ask for that one."""
+
+
+class BadArguments(MisuseError, TypeError):
+    """The arguments for a flow do not fit its signature; nothing was started."""
 
 
 class NodeStopped(MisuseError):

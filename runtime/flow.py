@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Generic, ParamSpec, TypeVar, overload
+from typing import Generic, ParamSpec, TypeVar, cast, overload
 
 from runtime.driver import driver_or_none
 from runtime.errors import ConfigurationError, NotInFlow, UnknownFlow
@@ -148,10 +148,20 @@ class FlowRegistry:
         found = self.flows.get(name)
         if found is None:
             raise UnknownFlow(
-                f"no flow {name!r} is installed on this node; "
-                f"it has: {', '.join(sorted(self.flows))}"
+                f"flow {name!r} is not installed on this node; it has: "
+                f"{', '.join(sorted(self.flows))}. Add its module to apps"
             )
         return found
+
+    def installed(self, flow: "Flow[P, R]") -> "Flow[P, R]":
+        """Return the flow itself; raises `UnknownFlow` if no app of the node has it."""
+        found = self.flow(flow.name)
+        if found is not flow and found.function.__code__ != flow.function.__code__:
+            raise UnknownFlow(
+                f"another flow is installed on this node under the name {flow.name}, "
+                f"from {found.function.__module__}"
+            )
+        return cast("Flow[P, R]", found)
 
     def _add_flow(self, added: "Flow[..., object]") -> None:
         there = self.flows.setdefault(added.name, added)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import ParamSpec, Protocol, TypeVar, cast
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from cryptography import x509
 
@@ -13,12 +13,17 @@ from runtime.flow import Flow, FlowRegistry, Responder
 from runtime.handle import FlowHandle
 from runtime.ids import FlowId, PeerName
 from runtime.keys import PrivateKey, PublicKey
+from runtime.operations import OnRepeat
 from runtime.party import AnonymousParty, Party
 from runtime.ports import Clock, Loop, Space
+from runtime.starting import FlowStarter, Starter, StartOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+NODE_USER: Final = "node"
+"""Who starts the flows that the node's own services start."""
 
 
 class Directory(Protocol):
@@ -57,7 +62,7 @@ class Signer(Protocol):
         """Return what was sealed."""
 
 
-class Runner(Protocol):
+class Runner(Starter, Protocol):
     """The part of the engine that a host needs."""
 
     def get(self, space: Space, key: bytes) -> bytes | None:
@@ -70,17 +75,6 @@ class Runner(Protocol):
         self, atomic: AtomicFunction[..., object], arguments: tuple[object, ...]
     ) -> object:
         """Run ``atomic`` for a caller that is no flow; waits until it is durable."""
-
-    def start_flow(
-        self,
-        flow: Flow[..., object],
-        arguments: tuple[object, ...],
-        *,
-        client_id: str | None,
-        user: str,
-        is_awaited: bool,
-    ) -> FlowHandle[object]:
-        """Start a flow."""
 
 
 class Host:
@@ -178,17 +172,20 @@ class Host:
         bound = function.arguments.bind(args, kwargs)
         return self._running().run_atomic(function, bound)  # type: ignore[return-value]
 
-    def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
-        """Start a flow as the node itself; waits until its start is durable."""
-        bound = flow.arguments.bind(args, kwargs)
-        handle = self._running().start_flow(
-            flow,
-            bound,
-            client_id=None,
-            user="node",
-            is_awaited=True,
-        )
-        return cast(FlowHandle[R], handle)
+    def start_flow(self, flow: Flow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
+        """Start a flow as the node itself; see `runtime.starting.FlowStarter.start_flow`."""
+        return self.options().start_flow(flow, *args, **kwargs)
+
+    def options(
+        self,
+        *,
+        client_id: str | None = None,
+        user: str = NODE_USER,
+        on_repeat: OnRepeat = "attach_if_same",
+    ) -> FlowStarter:
+        """Return what starts flows so; see `runtime.starting`."""
+        options = StartOptions(user=user, client_id=client_id, on_repeat=on_repeat)
+        return FlowStarter(self._running, options)
 
     def _running(self) -> Runner:
         if self.runner is None:

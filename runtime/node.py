@@ -1,7 +1,7 @@
 """`Node`: one process's part in a network. Puts engine, store, transport, keys and RPC together.
 
     with Node("nodes/bank-a") as node:
-        handle = node.start_flow(sell, buyer, "bond", 95, client_id="order-17")
+        handle = node.options(client_id="order-17").start_flow(sell, buyer, "bond", 95)
         print(handle.result())
 
 A node lives on the gevent hub of the thread that starts it, beside whatever else runs there, with
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Final, Self, TypeVar, cast
+from typing import Final, Self
 
 from gevent.lock import RLock
 
@@ -39,26 +39,20 @@ from runtime.engine.engine import Engine
 from runtime.engine.running import look_at
 from runtime.errors import ConfigurationError, InFlow, NodeStopped
 from runtime.flow import Flow, Responder
-from runtime.handle import FlowHandle
 from runtime.host import Host
-from runtime.ids import FlowId, PeerName
+from runtime.ids import PeerName
 from runtime.node_operations import EngineOperations
-from runtime.operations import JOURNAL_LIMIT_MAX, FlowFilter, FlowRow, JournalRow
+from runtime.node_verbs import NodeVerbs
 from runtime.party import Party
 from runtime.ports import Signal
-
-R = TypeVar("R")
 
 log = logging.getLogger("sennit.node")
 
 GC_THRESHOLDS: Final = (50_000, 10, 20)
 SWITCH_SECONDS: Final = 0.0003
 
-LOCAL_USER: Final = "local"
-"""Who starts the flows of the embedding program; a client id is denied to all but its user."""
 
-
-class Node:
+class Node(NodeVerbs):
     """A node, made from its directory or its configuration; see the module."""
 
     def __init__(
@@ -157,7 +151,9 @@ class Node:
             journal_events_max=config.journal_events_max,
             peer_limits=config.peer_limits,
         )
-        self._operations = EngineOperations(self._engine, config, self._ask_to_stop)
+        self._operations = EngineOperations(
+            self._engine, addresses=[config.p2p_address], ask_to_stop=self._ask_to_stop
+        )
         self._operations.usages.append(self._transport.usage)
         recovered = self._engine.start()
         self._watchdog = Watchdog(loop.hub, look_at)
@@ -212,6 +208,10 @@ class Node:
                 closing.callback(self._rpc.close)
 
     def _forget_parts(self) -> None:
+        if self._loop is not None:
+            self._loop.refuse_threads(
+                NodeStopped(f"{self.config.name} stopped before it could answer another thread")
+            )
         self._rpc = self._engine = self._store = self._transport = self._operations = None
         self._loop = self._watchdog = None
 
@@ -243,86 +243,17 @@ class Node:
     # --- use ----------------------------------------------------------------------------------
 
     @property
-    def host(self) -> Host:
-        """The node's services."""
-        return self._running().host
-
-    @property
-    def me(self) -> Party:
-        """The node's legal identity."""
-        return self.host.me
-
-    @property
     def operations(self) -> EngineOperations:
         """What operators can ask of the node."""
-        self._running()
+        self._live()
         assert self._operations is not None
         return self._operations
 
-    @property
-    def commits(self) -> int:
-        """How many commits the store has made since the start."""
-        return self._running().commits.commits
-
     def party(self, name: str) -> Party:
         """Return a party of the network by its legal name, or by its organisation if unique."""
-        return self.operations.party(name)
+        return self._in_loop(lambda: self.operations.party(name))
 
-    def start_flow(
-        self,
-        flow: Flow[..., R],
-        *args: object,
-        client_id: str | None = None,
-        user: str = LOCAL_USER,
-        **kwargs: object,
-    ) -> FlowHandle[R]:
-        """Start a flow; returns once its start is durable, blocking only the calling greenlet.
-
-        The same user and client id give the same flow, also after a restart; the arguments of a
-        repeat are ignored. Raises TypeError if the arguments don't fit the flow.
-        """
-        bound = flow.arguments.bind(args, kwargs)
-        handle = self._running().start_flow(
-            flow, bound, client_id=client_id, user=user, is_awaited=True
-        )
-        return cast(FlowHandle[R], handle)
-
-    def start_flows(
-        self, flow: Flow[..., R], arguments: "list[tuple[object, ...]]", *, user: str = LOCAL_USER
-    ) -> list[FlowHandle[R]]:
-        """Start many flows in one commit; returns once all their starts are durable."""
-        engine = self._running()
-        bound = [flow.arguments.bind(args, {}) for args in arguments]
-        handles = [
-            engine.start_flow(flow, args, client_id=None, user=user, is_awaited=False)
-            for args in bound
-        ]
-        engine.wait_durable()
-        return cast(list[FlowHandle[R]], handles)
-
-    def handle(self, flow_id: str) -> FlowHandle[object]:
-        """Return a handle on a flow that runs, ended lately, or left a result."""
-        return self._running().manager.handle(FlowId(flow_id))
-
-    def flows(self, wanted: FlowFilter | None = None) -> list[FlowRow]:
-        """List flows, newest first: those that run, and those that have left a result.
-
-        ``FlowFilter(before=...)`` with the id of the last one gives those that come after it.
-        """
-        return self.operations.flows(wanted or FlowFilter()).rows
-
-    def journal(self, flow_id: str) -> list[JournalRow]:
-        """Return every event of a flow that runs, in order."""
-        rows: list[JournalRow] = []
-        while page := self.operations.journal(FlowId(flow_id), len(rows), JOURNAL_LIMIT_MAX):
-            rows += page
-        return rows
-
-    def forget(self, client_id: str, *, user: str = LOCAL_USER) -> bool:
-        """Drop the result kept for a client id; False if there is none, or the flow still runs."""
-        return self._running().manager.forget(user, client_id)
-
-    def _running(self) -> Engine:
+    def _live(self) -> Engine:
         if self._engine is None:
             raise NodeStopped(f"{self.config.name} is not running; use `with Node(...)` or start()")
         return self._engine

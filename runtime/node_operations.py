@@ -1,9 +1,8 @@
 """What operators can ask of a running node, answered from its engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from runtime.config import NodeConfig
 from runtime.edge.watchdog import Watchdog
 from runtime.engine.engine import Engine
 from runtime.engine.flow_run import FlowRun
@@ -16,6 +15,7 @@ from runtime.errors import (
     FlowFailed,
     FlowKilled,
     MisuseError,
+    ResultNotReady,
     SennitError,
     UnknownFlow,
     UnknownParty,
@@ -38,10 +38,12 @@ from runtime.operations import (
     JournalRow,
     LimitRow,
     NodeInfo,
+    OnRepeat,
     ThreadRow,
     UnclaimedRow,
 )
 from runtime.party import Party
+from runtime.starting import StartOptions
 
 THREADS_SHOWN_MAX = 100
 
@@ -49,9 +51,11 @@ THREADS_SHOWN_MAX = 100
 class EngineOperations:
     """Implements `runtime.operations.NodeOperations`."""
 
-    def __init__(self, engine: Engine, config: NodeConfig, ask_to_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, *, addresses: Sequence[str], ask_to_stop: Callable[[], None]
+    ) -> None:
         self._engine = engine
-        self._config = config
+        self._addresses = list(addresses)
         self._ask_to_stop = ask_to_stop
         self._started_ms = engine.clock.now_ms()
         self.rpc_address = ""
@@ -62,17 +66,26 @@ class EngineOperations:
     # --- flows --------------------------------------------------------------------------------
 
     def start_flow(
-        self, user: UserName, flow_name: str, arguments: Arguments, client_id: str | None
+        self,
+        user: UserName,
+        flow_name: str,
+        arguments: Arguments,
+        client_id: str | None,
+        on_repeat: OnRepeat = "attach_if_same",
     ) -> FlowId:
         """See `runtime.operations.NodeOperations`."""
         flow = self._engine.host.registry.flow(flow_name)
         bound = flow.arguments.from_text(
             arguments.positional, arguments.named, convert=self._convert
         )
-        handle = self._engine.start_flow(
-            flow, bound, client_id=client_id, user=user, is_awaited=True
-        )
+        args, kwargs = flow.arguments.as_call(bound)
+        options = StartOptions(user=user, client_id=client_id, on_repeat=on_repeat)
+        handle = self._engine.start_flow(flow, args, kwargs, options, is_awaited=True)
         return handle.id
+
+    def find(self, user: UserName, client_id: str) -> FlowId | None:
+        """See `runtime.operations.NodeOperations`."""
+        return self._engine.manager.find(user, client_id)
 
     def flow_names(self) -> list[FlowKind]:
         """See `runtime.operations.NodeOperations`."""
@@ -95,7 +108,7 @@ class EngineOperations:
             value = handle.result(timeout_seconds)
         except (FlowException, FlowKilled, FlowFailed):
             raise
-        except TimeoutError:
+        except ResultNotReady:
             if not handle.is_ended:
                 raise
             raise self._failed(flow_id) from None
@@ -180,9 +193,9 @@ class EngineOperations:
         threads = engine.loop.threads()
         left_behind = manager.takedowns.left_behind()
         return NodeInfo(
-            name=self._config.name,
+            name=engine.host.me.name,
             identity=str(engine.host.me.key),
-            addresses=[self._config.p2p_address],
+            addresses=self._addresses,
             rpc_address=self.rpc_address,
             version=sennit_version(),
             started_ms=self._started_ms,

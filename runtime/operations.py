@@ -6,10 +6,9 @@ Values here cross the wire: fields may be added with a default, never renamed or
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from runtime.codec import Packed, message
-from runtime.errors import MisuseError
 from runtime.ids import FlowId, UserName
 from runtime.progress_tree import ProgressRow
 
@@ -19,13 +18,18 @@ STATUSES: Final = ("running", "waiting", "held", "completed", "failed", "killed"
 ENDED: Final = frozenset({"completed", "failed", "killed"})
 LIVE: Final = frozenset(STATUSES) - ENDED
 
+OnRepeat = Literal["attach_if_same", "attach", "refuse"]
+"""Which flow a start may get whose client id stands for one already.
+
+``attach_if_same``: the one with the same name and arguments. ``attach``: the one with the same
+name, whatever its arguments are. ``refuse``: none. Else it raises `ClientIdTaken`.
+"""
+
+ON_REPEAT: Final[tuple[str, ...]] = get_args(OnRepeat)
+
 # One answer stays small; whoever wants more asks for the next page.
 FLOWS_LIMIT_MAX: Final = 1_000
 JOURNAL_LIMIT_MAX: Final = 1_000
-
-
-class BadArguments(MisuseError):
-    """The arguments for a flow do not fit its signature; nothing was started."""
 
 
 @message(name="node.Arguments")
@@ -234,12 +238,24 @@ class NodeOperations(Protocol):
     """What a running node can be asked to do."""
 
     def start_flow(
-        self, user: UserName, flow_name: str, arguments: Arguments, client_id: str | None
+        self,
+        user: UserName,
+        flow_name: str,
+        arguments: Arguments,
+        client_id: str | None,
+        on_repeat: OnRepeat = "attach_if_same",
     ) -> FlowId:
         """Start a flow and return once its start is durable; may wait.
 
-        The same user and client id give the same flow, and then the arguments are ignored.
-        Raises `UnknownFlow`, `BadArguments`, `UnknownParty`, `ClientIdInvalid`, `NodeStopped`.
+        The same user and client id give the same flow, as far as ``on_repeat`` lets them; see
+        `OnRepeat`. Raises `UnknownFlow`, `BadArguments`, `UnknownParty`, `ClientIdInvalid`,
+        `ClientIdTaken`, `PermissionDenied`, `NodeStopped`.
+        """
+
+    def find(self, user: UserName, client_id: str) -> FlowId | None:
+        """Return the flow that the user's client id stands for, running or ended, or None.
+
+        Raises `ClientIdInvalid`.
         """
 
     def flow_names(self) -> list[FlowKind]:
@@ -255,8 +271,8 @@ class NodeOperations(Protocol):
         """Wait for the end; return what the flow returned or raise how it failed.
 
         What a flow raised is a `SennitError` here: its `FlowException` as it is, `FlowKilled`, or
-        `FlowFailed` for all that may not cross. A TimeoutError that is none of these means that
-        the time is over, which means nothing to the flow.
+        `FlowFailed` for all that may not cross. Raises `ResultNotReady` when the time is over,
+        which means nothing to the flow.
         """
 
     def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:

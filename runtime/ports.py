@@ -6,11 +6,13 @@ Nothing above the store may assume that it is the only process; nothing here blo
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, TypeVar
 
 import greenlet
 
 from runtime.ids import FlowId, PeerName
+
+T = TypeVar("T")
 
 
 class Space:
@@ -213,6 +215,13 @@ class Loop(Protocol):
 
     def signal(self) -> Signal:
         """Return a new signal, not set."""
+
+    def in_loop(self, function: Callable[[], T], timeout_seconds: float | None = None) -> T:
+        """Call ``function`` in a greenlet of the loop's thread and return its result.
+
+        In that thread it is just called. Another thread waits; after ``timeout_seconds`` it raises
+        TimeoutError, and the call goes on.
+        """
 
     def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result.

@@ -18,7 +18,9 @@ from typing import Final
 from runtime.codec import message
 from runtime.error_codec import PackedError, pack_error, unpack_error
 from runtime.errors import (
+    BadArguments,
     ClientIdInvalid,
+    ClientIdTaken,
     ConfigurationError,
     Diverged,
     FlowException,
@@ -27,6 +29,7 @@ from runtime.errors import (
     MisuseError,
     NodeStopped,
     PermissionDenied,
+    ResultNotReady,
     SennitError,
     UnexpectedFlowEnd,
     UnknownFlow,
@@ -34,7 +37,6 @@ from runtime.errors import (
 )
 from runtime.operations import (
     Arguments,
-    BadArguments,
     FlowDetail,
     FlowFilter,
     FlowKind,
@@ -97,10 +99,6 @@ class RemoteError(SennitError):
 
 class BadRequest(MisuseError):
     """A request that this node does not understand."""
-
-
-class ResultTimeout(SennitError, TimeoutError):
-    """The flow did not end in the time given; it goes on."""
 
 
 @message(name="rpc.StartFlow")
@@ -316,6 +314,7 @@ _CROSSING: Final[dict[str, type[SennitError]]] = {
         BadArguments,
         BadRequest,
         ClientIdInvalid,
+        ClientIdTaken,
         ConfigurationError,
         Diverged,
         FlowFailed,
@@ -324,7 +323,7 @@ _CROSSING: Final[dict[str, type[SennitError]]] = {
         NodeStopped,
         PermissionDenied,
         RequestFailed,
-        ResultTimeout,
+        ResultNotReady,
         UnexpectedFlowEnd,
         UnknownFlow,
         UnknownParty,

@@ -26,9 +26,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from runtime.codec import Packed, unpack
-from runtime.errors import SennitError
+from runtime.errors import BadArguments, SennitError
 from runtime.message_class import TAG_FIELD, name_of
-from runtime.operations import BadArguments
 from runtime.schema import hints_of, members, people_text
 
 Convert = Callable[[Any, str], object]

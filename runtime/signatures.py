@@ -20,7 +20,13 @@ import msgspec
 
 from runtime.codec import Packed, decode, encode, fingerprint, pack, unpack, unpack_any
 from runtime.decoding import typed_decoder
-from runtime.errors import BadMessage, MisuseError, SessionError, UnserialisableMessage
+from runtime.errors import (
+    BadArguments,
+    BadMessage,
+    MisuseError,
+    SessionError,
+    UnserialisableMessage,
+)
 from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.schema import BUILTIN_KINDS, is_open, people_text, sorts_partly
 from runtime.signature_text import Convert, Target, values_from_text
@@ -29,6 +35,8 @@ _encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_in_order: Final = msgspec.msgpack.Encoder().encode
 _UNENCODABLE: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
 _SCALARS: Final = frozenset({bool, int, float, str, bytes, type(None)})
+_BARE_CONTAINERS: Final[tuple[Any, ...]] = (list, tuple, dict, set, frozenset)
+_SHOWN_CHARACTERS_MAX: Final = 200
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -80,7 +88,12 @@ class Arguments:
             if not first:
                 return _called(self._function, values)
             return self._function(*first, *values)
-        args: list[object] = list(first)
+        args, kwargs = self.as_call(values)
+        return self._function(*first, *args, **kwargs)
+
+    def as_call(self, values: Sequence[object]) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Return values from `bind` or `decode` as a caller would write them."""
+        args: list[object] = []
         kwargs: dict[str, object] = {}
         for parameter, value in zip(self.parameters, values, strict=True):
             match parameter.kind:
@@ -92,7 +105,7 @@ class Arguments:
                     kwargs[parameter.name] = value
                 case _:
                     args.append(value)
-        return self._function(*args, **kwargs)
+        return tuple(args), kwargs
 
     def mark(self, values: tuple[object, ...]) -> bytes:
         """Return the fingerprint of the values; raises `UnserialisableMessage`. Every step asks."""
@@ -127,13 +140,80 @@ class Arguments:
                 self._check_encodable(parameter.name, value)
             raise
 
+    def encode_checked(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        """Return the canonical bytes of arguments that `decode` will read.
+
+        Raises `BadArguments`, which names the argument that does not fit or can't be written.
+        """
+        try:
+            values = self.bind(args, kwargs)
+        except TypeError as error:
+            raise BadArguments(str(error)) from None
+        codecs = self._codecs or self._codecs_now()
+        for parameter, annotation, value in zip(
+            self.parameters, codecs.annotations, values, strict=True
+        ):
+            if annotation in _BARE_CONTAINERS and not isinstance(value, annotation):
+                raise self._bad_argument(parameter, annotation, value, "")
+        try:
+            body = self.encode(values)
+        except UnserialisableMessage as error:
+            raise BadArguments(str(error)) from error
+        try:
+            self._decode_all(body, codecs)
+        except BadMessage as error:
+            raws = decode(body, list[msgspec.Raw])
+            for parameter, annotation, value, raw in zip(
+                self.parameters, codecs.annotations, values, raws, strict=True
+            ):
+                try:
+                    decode(bytes(raw), annotation)
+                except BadMessage as wrong:
+                    raise self._bad_argument(parameter, annotation, value, str(wrong)) from wrong
+            raise BadArguments(f"{self.name}{self.text}: {error}") from error
+        return body
+
+    def identity(self, body: bytes) -> bytes:
+        """Return what tells arguments, as `encode_checked` has written them, from others.
+
+        Values at the end that equal their parameter's default are left out, so that a parameter
+        with a default can be added and the arguments of before are still the same.
+        """
+        codecs = self._codecs or self._codecs_now()
+        # As they will be read: an int for a float is that float.
+        body = self.encode(self._decode_all(body, codecs))
+        raws = [bytes(raw) for raw in decode(body, list[msgspec.Raw])]
+        for index in reversed(range(len(raws))):
+            default = self.parameters[index].default
+            if default is Parameter.empty:
+                break
+            written = encode(pack(default)) if codecs.is_packed[index] else encode(default)
+            if raws[index] != written:
+                break
+            raws.pop()
+        return fingerprint(b"".join(raws))
+
+    def _bad_argument(
+        self, parameter: Parameter, annotation: object, value: object, reason: str
+    ) -> BadArguments:
+        shown = repr(value)
+        if len(shown) > _SHOWN_CHARACTERS_MAX:
+            shown = f"{shown[:_SHOWN_CHARACTERS_MAX]}..."
+        return BadArguments(
+            f"{parameter.name} must be {people_text(annotation)}, not {shown}"
+            f"{': ' if reason else ''}{reason}. Signature: {self.name}{self.text}"
+        )
+
     def decode(self, body: bytes) -> tuple[object, ...]:
         """Return the values; raises `BadMessage` if they don't fit the parameters."""
         codecs = self._codecs or self._codecs_now()
         try:
-            values: tuple[object, ...] = codecs.decode_all(body)
+            return self._decode_all(body, codecs)
         except BadMessage:
             return self._decode_one_by_one(body, codecs)
+
+    def _decode_all(self, body: bytes, codecs: "_Codecs") -> tuple[object, ...]:
+        values: tuple[object, ...] = codecs.decode_all(body)
         if not codecs.is_packed_anywhere:
             return values
         return tuple(

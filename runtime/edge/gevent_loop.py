@@ -1,20 +1,25 @@
 """The event loop that flows live on: gevent's, with time from a `Clock`.
 
-All methods belong to the thread of the hub that was current when the loop was made.
+All methods but `GeventLoop.in_loop` belong to the thread of the hub that was current when the loop
+was made.
 """
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.hub import Hub
 
+from runtime.edge.loop_calls import LoopCalls
 from runtime.edge.step_threads import StepThreads
 from runtime.edge.wall_timers import WallTimer, WallTimers
 from runtime.limits import STEP_THREADS, WALL_CLOCK_LOOK_MS
 from runtime.ports import Clock, ThreadUse
+
+T = TypeVar("T")
 
 log = logging.getLogger("sennit.loop")
 
@@ -42,6 +47,7 @@ class GeventLoop:
         self._look_ms = look_ms
         self._wall_timers = WallTimers(clock, self.call_after, look_ms)
         self._next_look: GeventTimer | None = None
+        self._calls = LoopCalls(self._hub)
 
     @property
     def hub(self) -> Hub:
@@ -69,6 +75,16 @@ class GeventLoop:
     def signal(self) -> "GeventSignal":
         """Return a new signal, not set."""
         return GeventSignal()
+
+    def in_loop(self, function: Callable[[], T], timeout_seconds: float | None = None) -> T:
+        """Call ``function`` here, or if this is another thread, in a greenlet of the hub's."""
+        if get_hub_if_exists() is self._hub:
+            return function()
+        return self._calls.make(function, timeout_seconds)
+
+    def refuse_threads(self, error: Exception) -> None:
+        """Raise ``error`` in other threads that wait in `in_loop`, and when they call it again."""
+        self._calls.refuse(error)
 
     def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """Run ``function`` in a native thread; only the calling greenlet waits for its result.

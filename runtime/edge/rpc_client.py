@@ -20,7 +20,7 @@ from runtime.codec import decode, encode, pack
 from runtime.edge.rpc_socket import RpcSocket
 from runtime.edge.zmq_auth import CurveKeys
 from runtime.edge.zmq_watch import EventWatch
-from runtime.errors import BadMessage, MisuseError, PermissionDenied, SennitError
+from runtime.errors import BadMessage, MisuseError, PermissionDenied, ResultNotReady, SennitError
 from runtime.ids import FlowId
 from runtime.limits import FRAME_BYTES_MAX
 from runtime.operations import (
@@ -61,7 +61,6 @@ from runtime.rpc_messages import (
     ReadJournal,
     RemoteError,
     Request,
-    ResultTimeout,
     RetryFlow,
     Started,
     StartFlow,
@@ -236,7 +235,7 @@ class RpcClient:
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
         """Wait for the end of a flow; return what it returned or raise what it raised.
 
-        Raises `ResultTimeout` when the time is over. A node that restarts is waited for.
+        Raises `ResultNotReady` when the time is over. A node that restarts is waited for.
         """
         ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
@@ -245,7 +244,7 @@ class RpcClient:
                 left_ms = max(0, min(left_ms, int((ends_at - time.monotonic()) * 1000)))
             try:
                 return self._ask(GetResult(flow_id, left_ms), FlowResult, left_ms / 1000)
-            except ResultTimeout:
+            except ResultNotReady:
                 if ends_at is not None and time.monotonic() >= ends_at:
                     raise
 

@@ -60,7 +60,6 @@ from runtime.rpc_messages import (
     ReadJournal,
     Request,
     RequestFailed,
-    ResultTimeout,
     RetryFlow,
     Started,
     StartFlow,
@@ -305,12 +304,7 @@ class RpcServer:
             case GetResult():
                 self._require(user, "result", request.flow_id)
                 wait_ms = max(0, min(request.wait_ms, RESULT_WAIT_MS_MAX))
-                try:
-                    return operations.result(FlowId(request.flow_id), wait_ms / 1000)
-                except SennitError:
-                    raise
-                except TimeoutError as error:
-                    raise ResultTimeout(f"flow {request.flow_id} has not ended yet") from error
+                return operations.result(FlowId(request.flow_id), wait_ms / 1000)
             case RetryFlow():
                 self._require(user, "retry", request.flow_id)
                 operations.retry(FlowId(request.flow_id))

@@ -2,9 +2,9 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from runtime.atomic import AtomicFunction
 from runtime.engine.commits import Commits
@@ -18,6 +18,9 @@ from runtime.host import Host
 from runtime.ids import PeerName
 from runtime.limits import DEFAULT_PEER_LIMITS, JOURNAL_EVENTS_MAX, TURN_MS_MAX, PeerLimits
 from runtime.ports import Clock, Entropy, Loop, Space, Store, Transport
+from runtime.starting import StartOptions
+
+T = TypeVar("T")
 
 log = logging.getLogger("sennit.engine")
 
@@ -151,16 +154,18 @@ class Engine:
     def start_flow(
         self,
         flow: Flow[..., object],
-        arguments: tuple[object, ...],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        options: StartOptions,
         *,
-        client_id: str | None,
-        user: str,
         is_awaited: bool,
     ) -> FlowHandle[object]:
-        """See `runtime.host.Runner`."""
-        return self.manager.start_flow(
-            flow, arguments, client_id=client_id, user=user, is_awaited=is_awaited
-        )
+        """See `runtime.starting.Starter`."""
+        return self.manager.start_flow(flow, args, kwargs, options, is_awaited=is_awaited)
+
+    def in_loop(self, function: Callable[[], T]) -> T:
+        """See `runtime.starting.Starter`."""
+        return self.loop.in_loop(function)
 
     def wait_durable(self) -> None:
         """Block the calling greenlet until all that was written so far is durable."""

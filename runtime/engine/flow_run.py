@@ -133,7 +133,7 @@ class FlowRun:
             flow_id=flow_id,
             name=started.flow,
             progress=self.tree,
-            signal=manager.loop.signal,
+            control=manager.control,
             status=self.status_text,
         )
         self.batch_number = 0

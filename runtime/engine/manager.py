@@ -7,7 +7,7 @@ it was started with a client id; a flow that runs has no row but its journal.
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from runtime.atomic import AtomicFunction, StoreTxn
@@ -17,33 +17,31 @@ from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
 from runtime.driver import driver_or_none
 from runtime.engine import conversing
+from runtime.engine.client_ids import ClientIds
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
 from runtime.engine.flow_ids import KEY_CHANCE_BYTES, flow_id_at, key_of, new_key
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.greenlets import Greenlets
+from runtime.engine.handle_control import HandleControl
 from runtime.engine.hospital import Hospital
 from runtime.engine.inbox import put_unread, remove_unread
 from runtime.engine.live_flows import LiveFlows
 from runtime.engine.outbox import Outbox
 from runtime.engine.result_index import drop_result, keep_result
 from runtime.engine.results import (
-    CLIENT_IDS,
     HELD,
     RESULTS,
     Client,
     Outcome,
     Result,
-    client_decoder,
-    client_key,
-    encode_row,
     result_decoder,
 )
 from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
 from runtime.error_codec import encode_error
-from runtime.errors import InFlow, NodeStopped, PermissionDenied, UnknownFlow
+from runtime.errors import InFlow, NodeStopped, UnknownFlow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -51,6 +49,7 @@ from runtime.ids import ErrorId, FlowId, PeerName
 from runtime.limits import PeerLimits
 from runtime.ports import Clock, Entropy, Loop, Signal
 from runtime.progress_tree import ProgressTree
+from runtime.starting import StartOptions
 
 log = logging.getLogger("sennit.flow")
 
@@ -90,6 +89,8 @@ class FlowManager:
         self.ready = ready
         self.is_replay_checked = is_replay_checked
         self.journal_events_max = journal_events_max
+        self.client_ids = ClientIds(commits)
+        self.control = HandleControl(self)
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock, peer_limits)
         self.hub = loop.hub
@@ -109,41 +110,41 @@ class FlowManager:
     def start_flow(
         self,
         flow: Flow[..., object],
-        arguments: tuple[object, ...],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        options: StartOptions,
         *,
-        client_id: str | None,
-        user: str,
         is_awaited: bool,
     ) -> FlowHandle[object]:
-        """See `runtime.host.Runner`. Get-or-create if there is a client id."""
+        """See `runtime.starting.Starter`."""
         if self.is_stopping:
             raise NodeStopped(f"this node is stopping; {flow.name} was not started")
-        if client_id is not None:
-            known = self._of_client_id(user, client_id)
-            if known is not None:
-                if is_awaited:
-                    self.wait_durable()
-                return known
+        installed = self.host.registry.installed(flow)
+        encoded = installed.arguments.encode_checked(args, kwargs)
+        identity = b"" if options.client_id is None else installed.arguments.identity(encoded)
+        known = self.client_ids.attached(options, installed.name, identity)
+        if known is not None:
+            if is_awaited:
+                self.wait_durable()
+            return self.handle(flow_id_at(known.flow))
         if self.is_draining:
             raise NodeStopped(f"this node is draining; {flow.name} was not started")
-        if self.host.registry.flows.get(flow.name) is None:
-            self.host.register(flow)
         chance = self.entropy.random_bytes(_CHANCE_BYTES)
         started = Started(
             self.clock.now_ms(),
             "",
-            flow.name,
-            flow.version,
-            flow.arguments.encode(arguments),
+            installed.name,
+            installed.version,
+            encoded,
             chance[KEY_CHANCE_BYTES:],
-            user,
-            client_id,
+            options.user,
+            options.client_id,
             None,
         )
-        run = self._create(started, chance, flow, None)
-        if client_id is not None:
-            row = encode_row(Client(run.key, user))
-            self.commits.put(CLIENT_IDS, client_key(client_id), row)
+        run = self._create(started, chance, installed, None)
+        if options.client_id is not None:
+            client = Client(run.key, options.user, installed.name, identity)
+            self.client_ids.put(options.client_id, client)
         if is_awaited:
             self.wait_durable()
         return run.handle
@@ -260,22 +261,6 @@ class FlowManager:
                 )
             )
 
-    def _of_client_id(self, user: str, client_id: str) -> FlowHandle[object] | None:
-        client = self._client(user, client_id)
-        return None if client is None else self.handle(flow_id_at(client.flow))
-
-    def _client(self, user: str, client_id: str) -> Client | None:
-        """Return whose flow a client id stands for; raises `PermissionDenied` if another's."""
-        row = self.commits.get(CLIENT_IDS, client_key(client_id))
-        if row is None:
-            return None
-        client = client_decoder.decode(row)
-        if client.user != user:
-            raise PermissionDenied(
-                f"client id {client_id!r} belongs to another user; choose one of your own"
-            )
-        return client
-
     def handle(self, flow_id: FlowId) -> FlowHandle[object]:
         """Return a handle on a flow that runs, has ended lately, or left a result."""
         run = self.runs.get(flow_id) or self.ended.get(flow_id)
@@ -289,7 +274,7 @@ class FlowManager:
             flow_id=flow_id,
             name=result.flow,
             progress=ProgressTree((), name=result.flow),
-            signal=self.loop.signal,
+            control=self.control,
             status=lambda: result.status,
         )
         decode_result = None
@@ -298,9 +283,17 @@ class FlowManager:
         handle.resolve(Outcome(row=result, decode_result=decode_result), result.status)
         return handle
 
+    def find(self, user: str, client_id: str) -> FlowId | None:
+        """Return the flow that a client id of the user stands for, running or ended.
+
+        Another user's id stands for nothing. Raises `ClientIdInvalid`.
+        """
+        client = self.client_ids.read(client_id)
+        return None if client is None or client.user != user else flow_id_at(client.flow)
+
     def is_running(self, user: str, client_id: str) -> bool | None:
         """Tell whether the flow of a client id still runs; None if there is no such id."""
-        client = self._client(user, client_id)
+        client = self.client_ids.of(user, client_id)
         return None if client is None else flow_id_at(client.flow) in self.runs
 
     def forget(self, user: str, client_id: str) -> bool:
@@ -308,10 +301,10 @@ class FlowManager:
 
         Raises `PermissionDenied` if the id is another user's.
         """
-        client = self._client(user, client_id)
+        client = self.client_ids.of(user, client_id)
         if client is None or flow_id_at(client.flow) in self.runs:
             return False
-        self.commits.delete(CLIENT_IDS, client_key(client_id))
+        self.client_ids.delete(client_id)
         row = self.commits.get(RESULTS, client.flow)
         if row is not None:
             drop_result(self.commits, client.flow, row)

@@ -61,10 +61,16 @@ held_decoder: Final[msgspec.msgpack.Decoder[Held]] = msgspec.msgpack.Decoder(Hel
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):
-    """Whose a client id is, and which flow it stands for."""
+    """Whose a client id is, and which flow it stands for: its id, and what was asked for.
+
+    ``arguments`` tells them from others, see `runtime.signatures.Arguments.identity`. It stays when
+    the flow has ended, so that a repeat with others is known as one.
+    """
 
     flow: bytes
     user: str
+    name: str
+    arguments: bytes
 
 
 client_decoder: Final[msgspec.msgpack.Decoder[Client]] = msgspec.msgpack.Decoder(Client)

@@ -86,7 +86,7 @@ def nothing_left(network: SimulatedNetwork) -> Iterator[str]:
 def results_forgotten(world: World) -> Iterator[str]:
     """A result that is forgotten leaves nothing."""
     for request in world.requests:
-        if not request.node.running.manager.forget("test", request.client_id):
+        if not request.node.forget(request.client_id):
             yield f"{request} can't be forgotten"
     for node in world.network.nodes.values():
         for space in (RESULTS, RESULT_INDEX, CLIENT_IDS):

@@ -14,13 +14,15 @@ from types import ModuleType
 from typing import ParamSpec, Protocol, TypeVar
 
 from runtime.engine.engine import Engine
-from runtime.errors import MisuseError
+from runtime.errors import NodeStopped
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
-from runtime.ids import FlowId, PeerName
+from runtime.ids import PeerName
 from runtime.limits import DEFAULT_PEER_LIMITS, PeerLimits
 from runtime.names import X500Name
+from runtime.node_operations import EngineOperations
+from runtime.node_verbs import NodeVerbs
 from runtime.party import Party
 from runtime.ports import Batch
 from runtime.testing.identities import Authority, KeyRing, SimulatedDirectory
@@ -58,8 +60,8 @@ class JournalRows(dict[bytes, bytes | None]):
         super().__setitem__(key, value)
 
 
-class SimulatedNode:
-    """One node of a simulated network."""
+class SimulatedNode(NodeVerbs):
+    """One node of a simulated network. What waits runs the simulation as far as it takes."""
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class SimulatedNode:
             watch=None if network.disk is None else _Watch(self, network.disk),
         )
         self.engine: Engine | None = None
+        self._operations: EngineOperations | None = None
         self.start()
 
     @property
@@ -97,14 +100,19 @@ class SimulatedNode:
     @property
     def running(self) -> Engine:
         """The engine; raises if the node is down."""
+        return self._live()
+
+    def _live(self) -> Engine:
         if self.engine is None:
-            raise MisuseError(f"{self.party.name} is down; restart() it first")
+            raise NodeStopped(f"{self.party.name} is down; restart() it first")
         return self.engine
 
     @property
-    def host(self) -> Host:
-        """What apps are installed on."""
-        return self.running.host
+    def operations(self) -> EngineOperations:
+        """What operators can ask of the node, by id and name."""
+        self._live()
+        assert self._operations is not None
+        return self._operations
 
     def start(self) -> None:
         """Start, or start again from what is durable."""
@@ -134,7 +142,13 @@ class SimulatedNode:
             is_replay_checked=network.is_replay_checked,
             peer_limits=network.peer_limits,
         )
+        self._operations = EngineOperations(
+            self.engine, addresses=(), ask_to_stop=self._asked_to_stop
+        )
         self.engine.start()
+
+    def _asked_to_stop(self) -> None:
+        self.loop.call_soon(self.stop)
 
     def crash(self) -> None:
         """Pull the plug: what was not durable is lost, nothing is told to anybody."""
@@ -169,27 +183,27 @@ class SimulatedNode:
         if self.engine is not None:
             self.engine.host.register(*apps)
 
+    def start_impostor(
+        self, flow: Flow[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> FlowHandle[R]:
+        """Start a flow that goes under the name of another, which the node has or has not.
+
+        So a test plays a hostile peer: the other side believes that it speaks to the real flow.
+        """
+        flows = self.host.registry.flows
+        honest = flows.get(flow.name)
+        flows[flow.name] = flow
+        try:
+            return self.start_flow(flow, *args, **kwargs)
+        finally:
+            del flows[flow.name]
+            if honest is not None:
+                flows[flow.name] = honest
+
     def move_clock(self, ahead_ms: int) -> None:
         """Make the node's clock jump, or be ahead of the others from the start."""
         self.clock.ahead_ms += ahead_ms
         self.loop.clock_was_set()
-
-    def start_flow(self, flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
-        """Start a flow; runs the simulation until its start is durable."""
-        return self.host.start_flow(flow, *args, **kwargs)
-
-    def begin_flow(
-        self, flow: Flow[..., object], *args: object, client_id: str | None = None
-    ) -> FlowHandle[object]:
-        """Start a flow without running the simulation; a crash may still undo it."""
-        bound = flow.arguments.bind(args, {})
-        return self.running.start_flow(
-            flow, bound, client_id=client_id, user="test", is_awaited=False
-        )
-
-    def handle(self, flow_id: FlowId) -> FlowHandle[object]:
-        """Return a handle on a flow of this node."""
-        return self.running.manager.handle(flow_id)
 
 
 class SimulatedNetwork:

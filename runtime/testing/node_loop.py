@@ -1,6 +1,7 @@
 """Clock and loop as one life of one simulated node has them: skewed, and dead with the node."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import greenlet
 
@@ -13,6 +14,8 @@ from runtime.testing.simulated_loop import (
     SimulatedSignal,
     SimulatedTimer,
 )
+
+T = TypeVar("T")
 
 
 class NodeClock:
@@ -67,6 +70,10 @@ class NodeLoop:
     def signal(self) -> SimulatedSignal:
         """See `runtime.ports.Loop`."""
         return self._loop.signal()
+
+    def in_loop(self, function: Callable[[], T], timeout_seconds: float | None = None) -> T:
+        """See `runtime.ports.Loop`."""
+        return self._loop.in_loop(function, timeout_seconds)
 
     def run_in_thread(self, function: Callable[[], object], what: str = "") -> object:
         """See `runtime.ports.Loop`."""

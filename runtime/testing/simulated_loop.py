@@ -9,12 +9,15 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from threading import get_ident
+from typing import Final, TypeVar
 
 import greenlet
 
-from runtime.errors import SennitError
+from runtime.errors import MisuseError, SennitError
 from runtime.ports import ThreadUse
+
+T = TypeVar("T")
 
 EPOCH_MS: Final = 1_767_225_600_000
 """Where simulated time begins: 2026-01-01 UTC."""
@@ -101,6 +104,7 @@ class SimulatedLoop:
         self._timers: list[tuple[int, int, SimulatedTimer]] = []
         self._serial = 0
         self._hub = greenlet.getcurrent()
+        self._thread = get_ident()
         self.callbacks = 0
 
     @property
@@ -126,6 +130,12 @@ class SimulatedLoop:
     def signal(self) -> SimulatedSignal:
         """See `runtime.ports.Loop`."""
         return SimulatedSignal(self)
+
+    def in_loop(self, function: Callable[[], T], timeout_seconds: float | None = None) -> T:
+        """Call ``function``; a simulation lives in one thread, so another one is refused."""
+        if get_ident() != self._thread:
+            raise MisuseError("a simulation lives in the thread that made it; call it there")
+        return function()
 
     def threads(self) -> ThreadUse:
         """Return that there are none."""

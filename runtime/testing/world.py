@@ -178,7 +178,7 @@ class Request:
 
     def begin(self) -> FlowHandle[object]:
         """Ask the node, which must be up, for the flow: start it, or get it."""
-        return self.node.begin_flow(self.flow, *self._arguments, client_id=self.client_id)
+        return self.node.options(client_id=self.client_id).begin_flow(self.flow, *self._arguments)
 
     def kill(self) -> None:
         """Have an operator kill the flow, if it is there and runs."""

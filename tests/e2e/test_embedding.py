@@ -49,7 +49,7 @@ def test_nodes_may_live_in_threads_of_their_own(network: CreatedNetwork, is_patc
 
     ran = run_program("threads", *directories, is_patched=is_patched)
 
-    assert ran == Ran(exit_code=0, lines=["[0.2, 0.2, 5, 5]"], errors="")
+    assert ran == Ran(exit_code=0, lines=["[0.2, 0.2, 5, 5, 7, 7]"], errors="")
 
 
 def test_a_node_stops_when_its_program_fails_or_is_interrupted(

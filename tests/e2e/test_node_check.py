@@ -29,7 +29,10 @@ def directory(tmp_path: Path) -> Path:
     directory = create_network(tmp_path / "network.toml").nodes[0].directory
     with Node(directory) as node:
         for number in range(5):
-            assert node.start_flow(add, number, 1, client_id=f"c-{number}").result() == number + 1
+            assert (
+                node.options(client_id=f"c-{number}").start_flow(add, number, 1).result()
+                == number + 1
+            )
     config = NodeConfig.load(directory)
     with LmdbStore(config.store_directory, owner=config.name, merge_rows=1) as store:
         for _ in range(2):
@@ -79,7 +82,7 @@ def test_a_check_changes_nothing_and_the_node_runs_afterwards(directory: Path) -
 
     assert {name: (store / name).read_bytes() for name in names} == before
     with Node(directory) as node:
-        assert node.start_flow(add, 0, 1, client_id="c-0").result() == 1
+        assert node.options(client_id="c-0").start_flow(add, 0, 1).result() == 1
 
 
 def test_a_damaged_row_is_named_and_the_rest_is_read(directory: Path) -> None:

@@ -15,7 +15,7 @@ from runtime.node_operations import EngineOperations
 from runtime.operations import FlowFilter
 from runtime.ports import Batch, Space, Store
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.test_node_operations import add, linger, operations, start
+from tests.runtime.test_node_operations import add, linger, start
 
 KEPT = 5_000
 ROWS_READ_BESIDE = 300
@@ -100,7 +100,7 @@ def count_of(node: SimulatedNode, space: Space) -> int:
 
 def counted(node: SimulatedNode) -> tuple[EngineOperations, CountingStore]:
     store = node.running.commits.store = CountingStore(node.running.commits.store)
-    return operations(node), store
+    return node.operations, store
 
 
 def kept_id(number: int) -> str:
@@ -181,7 +181,7 @@ def test_held_flows_are_found_behind_thousands_of_newer_ones(
         node.begin_flow(linger)
     network.run_for(1)
 
-    asked = operations(node)
+    asked = node.operations
     by_status = asked.flows(FlowFilter(statuses=["held"]))
     by_name = asked.flows(FlowFilter(name="*.give_up"))
     by_other = asked.flows(FlowFilter(name="*.give_up", statuses=["waiting", "completed"]))
@@ -196,11 +196,11 @@ def test_a_flow_that_is_held_no_more_is_listed_as_what_it_is(
     node.host.register(give_up)
     ids = [node.begin_flow(give_up).id for _ in range(3)]
     network.run_for(1)
-    asked = operations(node)
+    asked = node.operations
 
     asked.kill(ids[0])
     node.restart(apps=[add, linger])
-    asked = operations(node)
+    asked = node.operations
     node.host.register(give_up_no_more)
     asked.retry(ids[1])
     network.run_for(1)
@@ -216,7 +216,7 @@ def test_what_is_forgotten_leaves_no_row_of_the_index(node: SimulatedNode) -> No
     between = count_of(node, RESULT_INDEX)
     user = UserName(node.running.manager.ended[flow_id].machine.started.user)
 
-    operations(node).forget(user, "once")
+    node.operations.forget(user, "once")
 
     assert (between - before, count_of(node, RESULT_INDEX)) == (2, before)
 
@@ -247,7 +247,7 @@ def test_a_result_and_its_index_come_and_go_in_the_same_batch(node: SimulatedNod
     flow_id = start(node, add, 1, 2, client_id="once")
     user = UserName(node.running.manager.ended[flow_id].machine.started.user)
 
-    operations(node).forget(user, "once")
+    node.operations.forget(user, "once")
 
     written = [
         tuple(len(batch.writes.get(space, {})) for space in (RESULTS, RESULT_INDEX))

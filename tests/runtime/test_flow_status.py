@@ -7,7 +7,7 @@ from runtime.engine.flow_ids import key_of
 from runtime.ids import FlowId
 from runtime.operations import FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.test_node_operations import linger, operations, start
+from tests.runtime.test_node_operations import linger, start
 
 
 @flow(name="status.rely")
@@ -42,7 +42,7 @@ def node(network: SimulatedNetwork) -> SimulatedNode:
 
 def statuses(node: SimulatedNode, flow_id: FlowId) -> set[str]:
     """Return all that the node says in all ways."""
-    asked = operations(node)
+    asked = node.operations
     (row,) = asked.flows(FlowFilter()).rows
     found = {
         row.status,
@@ -60,7 +60,7 @@ def test_a_killed_flow_is_killed_for_everybody_before_and_after_a_restart(
     flow_id = start(node, linger, client_id="one")
     handle = node.handle(flow_id)
 
-    operations(node).kill(flow_id)
+    node.operations.kill(flow_id)
 
     assert handle.status == "killed"
     assert statuses(node, flow_id) == {"killed"}
@@ -86,7 +86,7 @@ def test_a_flow_that_will_be_tried_again_waits_and_says_until_when(
     flow_id = node.begin_flow(rely).id
     network.run_for(0.1)
 
-    wait = operations(node).flow(flow_id).wait
+    wait = node.operations.flow(flow_id).wait
 
     assert statuses(node, flow_id) == {"waiting"}
     assert wait is not None
@@ -101,7 +101,7 @@ def test_a_step_that_will_be_tried_again_waits_and_says_until_when(
     flow_id = node.begin_flow(try_step).id
     network.run_for(0.1)
 
-    wait = operations(node).flow(flow_id).wait
+    wait = node.operations.flow(flow_id).wait
 
     assert statuses(node, flow_id) == {"waiting"}
     assert wait is not None
@@ -114,7 +114,7 @@ def test_a_sleep_says_when_it_is_over(network: SimulatedNetwork, node: Simulated
     flow_id = node.begin_flow(linger).id
     network.run_for(0.1)
 
-    wait = operations(node).flow(flow_id).wait
+    wait = node.operations.flow(flow_id).wait
 
     started_ms = int.from_bytes(key_of(flow_id)[:6], "big")
     assert wait is not None

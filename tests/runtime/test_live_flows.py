@@ -20,7 +20,7 @@ from runtime.ids import FlowId, UserName
 from runtime.node_operations import EngineOperations
 from runtime.operations import Arguments, FlowFilter, JournalRow
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.test_node_operations import nothing, operations
+from tests.runtime.test_node_operations import nothing
 
 
 @message(name="ops.Question")
@@ -112,7 +112,7 @@ def asked(
     network: SimulatedNetwork, alice: SimulatedNode, kind: Flow[..., object], *words: str
 ) -> tuple[EngineOperations, FlowId]:
     """Start a flow as an operator does, and run until it waits for what does not come soon."""
-    found = operations(alice)
+    found = alice.operations
     flow_id = found.start_flow(UserName("ann"), kind.name, Arguments([*words]), None)
     network.run_for(5)
     return found, flow_id
@@ -167,7 +167,7 @@ def test_a_journal_reads_as_the_story_of_its_flow(
     steps = [row.value for row in rows if row.kind == "Stepped"]
     assert steps[0].endswith("-> 4")
     assert "-> failed: " in steps[1]
-    assert journal(operations(bob), at_bob)[0].peer == alice.party.name
+    assert journal(bob.operations, at_bob)[0].peer == alice.party.name
     assert found.journal(flow_id, 1, 1) == [rows[1]]
 
 
@@ -254,7 +254,7 @@ def test_a_result_that_is_not_there_yet_is_a_timeout(
 def test_parties_are_found_by_name_or_organisation_and_others_are_explained(
     network: SimulatedNetwork, alice: SimulatedNode, bob: SimulatedNode
 ) -> None:
-    found = operations(alice)
+    found = alice.operations
 
     assert found.party(bob.party.name) == found.party("bob") == bob.party
     with pytest.raises(UnknownParty, match="'Dave' is no party of this network; it has: "):

@@ -11,7 +11,14 @@ import pytest
 from runtime import flow, step
 from runtime.atomic import StoreTxn, atomic
 from runtime.config import NodeConfig
-from runtime.errors import ConfigurationError, InFlow, NodeStopped, UnknownFlow, UnknownParty
+from runtime.errors import (
+    BadArguments,
+    ConfigurationError,
+    InFlow,
+    NodeStopped,
+    UnknownFlow,
+    UnknownParty,
+)
 from runtime.host import Host
 from runtime.network_bootstrap import CreatedNetwork, create_network
 from runtime.node import Node
@@ -51,17 +58,17 @@ def test_a_flow_is_started_and_its_result_awaited(node: Node) -> None:
 
 
 def test_arguments_that_do_not_fit_start_nothing(node: Node) -> None:
-    with pytest.raises(TypeError, match="add"):
-        node.start_flow(flows.add, 2)
+    with pytest.raises(BadArguments, match=r"add\(a: int, b: int\).*'b'"):
+        node.start_flow(flows.add, 2)  # type: ignore[call-arg]
 
 
 def test_the_same_client_id_gives_the_same_flow_until_it_is_forgotten(node: Node) -> None:
-    first = node.start_flow(flows.add, 2, 3, client_id="sum")
-    again = node.start_flow(flows.add, 9, 9, client_id="sum")
+    first = node.options(client_id="sum").start_flow(flows.add, 2, 3)
+    again = node.options(client_id="sum").start_flow(flows.add, 2, 3)
     result = again.result(SECONDS)
 
     was_forgotten = node.forget("sum")
-    anew = node.start_flow(flows.add, 9, 9, client_id="sum")
+    anew = node.options(client_id="sum").start_flow(flows.add, 9, 9)
 
     assert (again.id, result, was_forgotten) == (first.id, 5, True)
     assert anew.result(SECONDS) == 18
@@ -71,7 +78,8 @@ def test_the_same_client_id_gives_the_same_flow_until_it_is_forgotten(node: Node
 def test_many_flows_start_in_one_commit(node: Node) -> None:
     commits = node.commits
 
-    handles = node.start_flows(flows.sleep_a_week, [()] * 100)
+    handles = [node.begin_flow(flows.sleep_a_week) for _ in range(100)]
+    node.wait_durable()
 
     assert len({handle.id for handle in handles}) == 100
     assert node.commits - commits <= 3
@@ -110,8 +118,11 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def test_a_flow_of_no_app_is_installed_by_its_start(node: Node) -> None:
-    assert node.start_flow(double, 21).result(SECONDS) == 42
+def test_a_flow_of_no_app_is_refused(node: Node) -> None:
+    with pytest.raises(UnknownFlow, match=r"double' is not installed.*Add its module to apps"):
+        node.start_flow(double, 21)
+
+    assert double.name not in [kind.name for kind in node.operations.flow_names()]
 
 
 def test_apps_may_be_given_on_top_of_the_configured_ones(network: CreatedNetwork) -> None:
@@ -183,7 +194,8 @@ def test_a_directory_without_configuration_is_refused(tmp_path: Path) -> None:
 
 def test_two_that_stop_a_node_both_return_when_it_is_down(other: Node) -> None:
     other.start()
-    other.start_flows(flows.work, [(1_000,)] * 20)
+    for _ in range(20):
+        other.begin_flow(flows.work, 1_000)
 
     stopping = [gevent.spawn(other.stop) for _ in range(2)]
     gevent.wait(stopping, timeout=SECONDS, count=1)
@@ -207,6 +219,7 @@ def stop_from_inside() -> None:
 
 def test_a_flow_can_not_stop_its_own_node(node: Node) -> None:
     NODES.append(node)
+    node.host.register(stop_from_inside)
 
     with pytest.raises(InFlow, match=r"ask_to_stop\(\)"):
         node.start_flow(stop_from_inside).result(SECONDS)

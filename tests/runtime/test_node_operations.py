@@ -1,7 +1,5 @@
 """What operators see of flows: those that live, that ended lately, and that left only a result."""
 
-from pathlib import Path
-
 import pytest
 
 from runtime import (
@@ -17,12 +15,10 @@ from runtime import (
     message,
     sleep,
 )
-from runtime.config import NodeConfig
 from runtime.errors import ClientIdInvalid, MisuseError, PermissionDenied, UnknownFlow
 from runtime.flow import Flow
-from runtime.ids import FlowId, PeerName, UserName
+from runtime.ids import FlowId, UserName
 from runtime.limits import PeerLimits
-from runtime.node_operations import EngineOperations
 from runtime.operations import Arguments, FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 
@@ -87,29 +83,8 @@ def node(network: SimulatedNetwork) -> SimulatedNode:
     return network.node("Alice", apps=APPS)
 
 
-def operations(node: SimulatedNode) -> EngineOperations:
-    nowhere = Path("nowhere")
-    config = NodeConfig(
-        directory=nowhere,
-        name=PeerName(node.party.name),
-        p2p_address="tcp://127.0.0.1:1",
-        rpc_address="tcp://127.0.0.1:2",
-        apps=(),
-        network_directory=nowhere,
-        keys_directory=nowhere,
-        certificates_directory=nowhere,
-        store_directory=nowhere,
-        users_file=nowhere,
-        notary=None,
-        key_password_file=None,
-        log_level="info",
-        hold_unexpected=False,
-    )
-    return EngineOperations(node.running, config, lambda: None)
-
-
 def start(node: SimulatedNode, flow: Flow[..., object], *args: object, client_id: str) -> FlowId:
-    handle = node.begin_flow(flow, *args, client_id=client_id)
+    handle = node.options(client_id=client_id).begin_flow(flow, *args)
     node.host.run_atomic(nothing)
     while flow is not linger and not handle.is_ended:
         node.host.run_atomic(nothing)
@@ -125,7 +100,7 @@ def ended_before_a_restart(node: SimulatedNode, flow: Flow[..., object], *args: 
 def test_a_result_kept_over_a_restart_is_listed_shown_and_watched(node: SimulatedNode) -> None:
     flow_id = ended_before_a_restart(node, add, 2, 3)
 
-    asked = operations(node)
+    asked = node.operations
     [row] = asked.flows(FlowFilter()).rows
     detail = asked.flow(flow_id)
     watch = asked.watch(flow_id, lambda: None)
@@ -147,43 +122,43 @@ def test_a_result_kept_over_a_restart_is_listed_shown_and_watched(node: Simulate
 def test_a_result_reads_as_its_class_wants_it_to(node: SimulatedNode) -> None:
     flow_id = start(node, price_of, 950, client_id="price")
 
-    assert operations(node).result(flow_id, 0).text == "9.50"
+    assert node.operations.result(flow_id, 0).text == "9.50"
 
 
 def test_a_failure_kept_over_a_restart_has_its_error_and_its_id(node: SimulatedNode) -> None:
     flow_id = ended_before_a_restart(node, refuse, "no money")
 
-    detail = operations(node).flow(flow_id)
+    detail = node.operations.flow(flow_id)
     assert detail.row.status == "failed"
     assert detail.error == "Refused: no money"
     assert detail.error_id
     with pytest.raises(Refused, match="no money"):
-        operations(node).result(flow_id, 0)
+        node.operations.result(flow_id, 0)
 
 
 def test_an_unexpected_failure_is_told_by_class_and_text(node: SimulatedNode) -> None:
     flow_id = ended_before_a_restart(node, stumble)
 
     with pytest.raises(FlowFailed, match="where is it"):
-        operations(node).result(flow_id, 0)
-    assert "where is it" in operations(node).flow(flow_id).error
+        node.operations.result(flow_id, 0)
+    assert "where is it" in node.operations.flow(flow_id).error
 
 
 def test_a_killed_flow_is_still_a_killed_one(node: SimulatedNode) -> None:
     flow_id = start(node, linger, client_id="linger")
-    assert operations(node).kill(flow_id)
+    assert node.operations.kill(flow_id)
     node.restart()
 
-    assert operations(node).flow(flow_id).row.status == "killed"
+    assert node.operations.flow(flow_id).row.status == "killed"
     with pytest.raises(FlowKilled):
-        operations(node).result(flow_id, 0)
+        node.operations.result(flow_id, 0)
 
 
 def test_a_result_whose_app_is_gone_is_shown_without_its_value(node: SimulatedNode) -> None:
     flow_id = ended_before_a_restart(node, add, 2, 3)
     del node.host.registry.flows[add.name]
 
-    detail = operations(node).flow(flow_id)
+    detail = node.operations.flow(flow_id)
     assert detail.result is None
     assert add.name in detail.error
 
@@ -191,7 +166,7 @@ def test_a_result_whose_app_is_gone_is_shown_without_its_value(node: SimulatedNo
 def test_all_that_can_not_be_done_to_an_ended_flow_says_so(node: SimulatedNode) -> None:
     flow_id = ended_before_a_restart(node, add, 2, 3)
 
-    asked = operations(node)
+    asked = node.operations
     assert asked.kill(flow_id) is False
     with pytest.raises(UnknownFlow, match="only its result is left"):
         asked.journal(flow_id, 0, 10)
@@ -208,7 +183,7 @@ def test_lists_are_newest_first_whether_flows_live_or_not(
     network.run_for(1)
     live = start(node, linger, client_id="live")
 
-    asked = operations(node)
+    asked = node.operations
     assert [row.id for row in asked.flows(FlowFilter()).rows] == [live, lately, old]
     assert [row.id for row in asked.flows(FlowFilter(limit=2)).rows] == [live, lately]
     assert [row.id for row in asked.flows(FlowFilter(statuses=["completed"])).rows] == [lately, old]
@@ -218,14 +193,14 @@ def test_lists_are_newest_first_whether_flows_live_or_not(
 def test_an_unknown_flow_is_unknown_to_every_verb(node: SimulatedNode) -> None:
     nobody = FlowId("01890a5d-ac96-774b-bcce-b302099a8057")
 
-    asked = operations(node)
+    asked = node.operations
     for verb in (asked.flow, asked.kill, asked.retry):
         with pytest.raises(UnknownFlow, match="sennit flow list"):
             verb(nobody)
 
 
 def test_what_is_kept_for_a_client_id_can_be_forgotten(node: SimulatedNode) -> None:
-    asked = operations(node)
+    asked = node.operations
     user = UserName("anna")
     lingering = asked.start_flow(user, "ops.linger", Arguments(), "order-1")
     with pytest.raises(MisuseError, match="still runs"):
@@ -245,7 +220,7 @@ def test_who_asks_for_what_is_not_installed_is_listed_and_refused() -> None:
     alice, bob = network.node("Alice", apps=[call]), network.node("Bob")
     handle = alice.start_flow(call, bob.party)
     network.run_for(60)
-    asked = operations(bob)
+    asked = bob.operations
 
     (row,) = asked.unclaimed()
     assert (row.peer, row.flow, row.version) == (alice.party.name, "ops.call", 1)
@@ -265,7 +240,7 @@ def test_the_limits_are_told_with_what_is_used_of_them() -> None:
         alice.start_flow(call, bob.party)
     network.run_for(60)
 
-    limits = {row.name: (row.limit, row.in_use) for row in operations(bob).info().limits}
+    limits = {row.name: (row.limit, row.in_use) for row in bob.operations.info().limits}
 
     assert limits["unclaimed_per_peer_max"] == (7, 3)
     assert limits["unclaimed_max"] == (PeerLimits().unclaimed_max, 3)

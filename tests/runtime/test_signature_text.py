@@ -11,8 +11,7 @@ from typing import Any, Literal, TypeVar
 import pytest
 
 from runtime.codec import message, pack, wire_name
-from runtime.errors import UnknownParty
-from runtime.operations import BadArguments
+from runtime.errors import BadArguments, UnknownParty
 from runtime.signatures import Arguments
 
 

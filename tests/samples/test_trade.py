@@ -255,16 +255,16 @@ def test_a_crash_at_any_moment_of_the_trade_changes_nothing_in_its_outcome(victi
 
     for moment in range(0, moments, 7):
         market = open_market()
-        handle = market.seller.begin_flow(sell, market.buyer.party, PRICE, client_id="t")
+        handle = market.seller.options(client_id="t").begin_flow(sell, market.buyer.party, PRICE)
         run_callbacks(market.network, moment)
         market.network.nodes[victim].restart()
-        again = market.seller.begin_flow(sell, market.buyer.party, PRICE, client_id="t")
+        again = market.seller.options(client_id="t").begin_flow(sell, market.buyer.party, PRICE)
         market.network.run()
 
         tx_id = again.result()
         assert (cash_of(market.buyer), cash_of(market.seller)) == (500, 9_500), moment
         for node in (market.buyer, market.seller):
-            signed = verified_transaction(node.host, tx_id)  # type: ignore[arg-type]
+            signed = verified_transaction(node.host, tx_id)
             assert signed is not None, moment
         assert_nothing_is_left(market)
         assert handle.id == again.id or victim == "Seller"

@@ -27,7 +27,7 @@ from ledger.uniqueness import Decision, Granted, UniquenessClaim, consumer_hash,
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import decode, encode
 from runtime.context import durable
-from runtime.engine.manager import FlowManager
+from runtime.engine.client_ids import ClientIds
 from runtime.ids import FlowId
 from runtime.party import AbstractParty, Party
 from runtime.ports import Space
@@ -343,4 +343,4 @@ def release_locks_and_no_coins(patch: Patch) -> None:
 
 
 def forget_client_ids(patch: Patch) -> None:
-    patch.setattr(FlowManager, "_of_client_id", lambda *arguments: None)
+    patch.setattr(ClientIds, "attached", lambda *arguments: None)

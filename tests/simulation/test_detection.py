@@ -8,10 +8,10 @@ import pytest
 from runtime.core.envelopes import Ack, AnyEnvelope, Data, encode
 from runtime.core.session_machine import Arriving, SessionMachine, Status
 from runtime.engine import conversing, delivery
+from runtime.engine.client_ids import ClientIds
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
 from runtime.engine.flow_run import FlowRun
-from runtime.engine.manager import FlowManager
 from runtime.engine.outbox import Outbox
 from runtime.engine.tombstones import Tombstones
 from runtime.ids import PeerName, SessionId
@@ -74,7 +74,7 @@ def never_send_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_client_ids(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(FlowManager, "_of_client_id", lambda *arguments: None)
+    patch.setattr(ClientIds, "attached", lambda *arguments: None)
 
 
 def take_duplicates(patch: pytest.MonkeyPatch) -> None:

@@ -50,14 +50,14 @@ def main(directory: str) -> None:
     plain = ask_echo_plainly if gevent.monkey.is_module_patched("socket") else ask_echo
     with Node(directory) as node, echo_server() as port:
         slow: list[FlowHandle[str]] = [
-            *node.start_flows(wait_in_step, [()] * SLOW_FLOWS),
-            *node.start_flows(ask_echo, [(port, "a")] * SLOW_FLOWS),
-            *node.start_flows(plain, [(port, "b")] * SLOW_FLOWS),
-            *node.start_flows(wait_in_thread, [()] * THREADS),
+            *(node.begin_flow(wait_in_step) for _ in range(SLOW_FLOWS)),
+            *(node.begin_flow(ask_echo, port, "a") for _ in range(SLOW_FLOWS)),
+            *(node.begin_flow(plain, port, "b") for _ in range(SLOW_FLOWS)),
+            *(node.begin_flow(wait_in_thread) for _ in range(THREADS)),
         ]
         quick: list[FlowHandle[int]] = [
-            *node.start_flows(add, [(number, 1) for number in range(QUICK_FLOWS)]),
-            *node.start_flows(work, [(20,)] * QUICK_FLOWS),
+            *(node.begin_flow(add, number, 1) for number in range(QUICK_FLOWS)),
+            *(node.begin_flow(work, 20) for _ in range(QUICK_FLOWS)),
         ]
         print(sum(handle.result(timeout=20) for handle in quick))
         while gate.waiting < len(slow):

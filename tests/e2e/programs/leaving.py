@@ -27,11 +27,11 @@ def main(directory: str) -> None:
             return
         bob = node.party("Bob")
         handles: list[FlowHandle[object]] = [
-            *node.start_flows(sleep_a_week, [()] * FLOWS_OF_EACH),
-            *node.start_flows(await_peer, [(bob,)] * FLOWS_OF_EACH),
-            *node.start_flows(nap_in_step, [(WEEK_SECONDS,)] * FLOWS_OF_EACH),
-            *node.start_flows(nap_in_thread, [(1.0,)] * FLOWS_OF_EACH),
-            *node.start_flows(work, [(1_000_000,)] * FLOWS_OF_EACH),
+            *(node.begin_flow(sleep_a_week) for _ in range(FLOWS_OF_EACH)),
+            *(node.begin_flow(await_peer, bob) for _ in range(FLOWS_OF_EACH)),
+            *(node.begin_flow(nap_in_step, WEEK_SECONDS) for _ in range(FLOWS_OF_EACH)),
+            *(node.begin_flow(nap_in_thread, 1.0) for _ in range(FLOWS_OF_EACH)),
+            *(node.begin_flow(work, 1_000_000) for _ in range(FLOWS_OF_EACH)),
         ]
         waiters = [gevent.spawn(wait_until_stopped, handle) for handle in handles]
         starters = [gevent.spawn(start_until_stopped, node) for _ in range(5)]

@@ -27,9 +27,8 @@ class Service:
 
     def __call__(self, environ: dict[str, str], start_response: StartResponse) -> Iterable[bytes]:
         query = urllib.parse.parse_qs(environ["QUERY_STRING"])
-        handle = self.node.start_flow(
-            add, int(query["a"][0]), int(query["b"][0]), client_id=query["id"][0]
-        )
+        starter = self.node.options(client_id=query["id"][0])
+        handle = starter.start_flow(add, int(query["a"][0]), int(query["b"][0]))
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [str(handle.result(timeout=10)).encode()]
 

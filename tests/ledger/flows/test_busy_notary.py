@@ -109,7 +109,7 @@ def test_a_busy_notary_still_says_what_it_has_granted() -> None:
 def test_whoever_lets_a_validating_notary_wait_keeps_others_waiting_only_for_a_while() -> None:
     net = Net(deals, notary="validating")
     queue = net.notary.host.service(Notary).queue = NotaryQueue(length_max=1)
-    net.alice.begin_flow(
+    net.alice.start_impostor(
         notary_asking.ask_and_say_no_more, net.notary.party, request(net, built(net))
     )
     handle = net.alice.begin_flow(notarise, built(net))
@@ -126,10 +126,11 @@ def test_a_request_that_is_killed_is_counted_no_more() -> None:
     net = Net(deals)
     net.network.links.cut(net.alice.party.name, net.notary.party.name)
     queue = net.notary.host.service(Notary).queue
+    net.notary.add_apps(notary_asking.nap)
     flow_id = net.notary.begin_flow(notary_asking.nap, 3_600.0).id
     queue.take(flow_id, 0)
 
-    net.notary.running.manager.kill(flow_id)
+    net.notary.kill(flow_id)
     net.network.run_for(5)
 
     assert len(queue) == 0
@@ -154,7 +155,7 @@ def test_a_wait_that_makes_no_sense_is_bounded_by_the_clients_patience(
 
 
 def test_who_has_less_patience_bounds_it() -> None:
-    net = Net(deals)
+    net = Net(deals, notarise_in_time)
     signed = built(net)
     busy(net.notary)
 

@@ -230,7 +230,7 @@ def test_an_initiator_that_tells_nonsense_makes_nothing_final() -> None:
         (FinalityNews(), ProposalRejected),
         (Refusal(other, "no", is_notarys=True), ProposalRejected),
     ):
-        net.alice.start_flow(impostors.tell_nonsense, signed, net.bob.party, news).result()
+        net.alice.start_impostor(impostors.tell_nonsense, signed, net.bob.party, news).result()
         net.network.run()
 
         assert isinstance(errors_of(net.bob)[-1], error)
@@ -243,7 +243,7 @@ def test_a_refusal_becomes_the_error_that_it_is(is_notarys: bool) -> None:
     signed = simple(net, net.bob)
     news = Refusal(signed.id, "too bad", is_notarys=is_notarys)
 
-    net.alice.start_flow(impostors.tell_nonsense, signed, net.bob.party, news).result()
+    net.alice.start_impostor(impostors.tell_nonsense, signed, net.bob.party, news).result()
     net.network.run()
 
     error = errors_of(net.bob)[-1]
@@ -372,7 +372,7 @@ def test_a_signature_is_found_for_participants_only() -> None:
     ).result()
 
     for asker, is_found in ((net.bob, True), (net.bank, False)):
-        handle = asker.start_flow(impostors.ask_signature, net.alice.party, second.id)
+        handle = asker.start_impostor(impostors.ask_signature, net.alice.party, second.id)
         assert handle.result() is is_found
 
 

@@ -60,7 +60,7 @@ def request(
 
 
 def asked(net: Net, asking: NotarisationRequest) -> NotaryAnswer:
-    return net.alice.start_flow(notary_asking.ask, net.notary.party, asking).result()
+    return net.alice.start_impostor(notary_asking.ask, net.notary.party, asking).result()
 
 
 def test_the_same_transaction_is_notarised_as_often_as_it_asks() -> None:
@@ -111,7 +111,7 @@ def test_a_validating_notary_keeps_the_history_that_it_has_verified() -> None:
 
 
 def test_a_validating_notary_refuses_what_the_contract_rejects() -> None:
-    net = Net(deals, notary="validating")
+    net = Net(deals, notary_asking.build_unsigned, notary="validating")
     first = net.alice.start_flow(deals.agree, [net.bob.party], "first", net.notary.party).result()
     missing = net.alice.start_flow(
         notary_asking.build_unsigned,
@@ -121,7 +121,7 @@ def test_a_validating_notary_refuses_what_the_contract_rejects() -> None:
     ).result()
 
     with pytest.raises(TransactionInvalid, match="missing signatures"):
-        net.alice.start_flow(notary_asking.push, net.notary.party, missing, missing).result()
+        net.alice.start_impostor(notary_asking.push, net.notary.party, missing, missing).result()
 
 
 def test_a_validating_notary_wants_the_transaction_that_was_asked_about() -> None:
@@ -129,7 +129,7 @@ def test_a_validating_notary_wants_the_transaction_that_was_asked_about() -> Non
     one, other = built(net), built(net)
 
     with pytest.raises(TransactionInvalid, match="was sent instead"):
-        net.alice.start_flow(notary_asking.push, net.notary.party, one, other).result()
+        net.alice.start_impostor(notary_asking.push, net.notary.party, one, other).result()
 
 
 def test_a_request_that_hides_an_input_is_refused() -> None:
@@ -172,7 +172,7 @@ def test_a_node_that_is_no_notary_answers_no_request() -> None:
     asking = request(net, signed)
 
     with pytest.raises(UnexpectedFlowEnd, match="no responder"):
-        net.alice.start_flow(notary_asking.ask, net.bob.party, asking).result()
+        net.alice.start_impostor(notary_asking.ask, net.bob.party, asking).result()
 
 
 @pytest.mark.parametrize(

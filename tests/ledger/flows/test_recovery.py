@@ -48,7 +48,9 @@ def held_by_bob(net: Net) -> SignedTransaction:
     signed = net.alice.start_flow(
         deals.build, [net.alice.party, net.bob.party], "x", net.notary.party, [], WINDOW
     ).result()
-    net.alice.start_flow(impostors.tell_nonsense, signed, net.bob.party, FinalityNews()).result()
+    net.alice.start_impostor(
+        impostors.tell_nonsense, signed, net.bob.party, FinalityNews()
+    ).result()
     net.network.run()
     assert status(net.bob, signed.id) == UNNOTARISED
     return signed

@@ -22,7 +22,7 @@ def verify_and_sleep(signed: SignedTransaction, keys: list[PublicKey]) -> str:
 
 
 def test_keys_that_may_be_missing_come_in_any_order() -> None:
-    net = Net(deals, is_replay_checked=True)
+    net = Net(deals, verify_and_sleep, is_replay_checked=True)
     parties = [net.alice.party, net.bob.party]
     signed = net.alice.start_flow(deals.build, parties, "good", net.notary.party).result()
 

@@ -67,7 +67,7 @@ def fail_holding(quantity: int) -> None:
 
 
 def test_a_query_in_a_flow_sees_what_is_there() -> None:
-    net = Net()
+    net = Net(count_cash)
     net.issue(net.alice, 10)
     net.issue(net.alice, 20)
 
@@ -75,7 +75,7 @@ def test_a_query_in_a_flow_sees_what_is_there() -> None:
 
 
 def test_locks_go_when_the_flow_ends_and_not_before() -> None:
-    net = Net()
+    net = Net(hold)
     net.issue(net.alice, 10)
 
     handle = net.alice.start_flow(hold, 5, 60.0)
@@ -89,13 +89,13 @@ def test_locks_go_when_the_flow_ends_and_not_before() -> None:
 
 @pytest.mark.parametrize("end", ["killed", "failed"])
 def test_locks_go_however_the_flow_ends(end: str) -> None:
-    net = Net()
+    net = Net(hold, fail_holding)
     net.issue(net.alice, 10)
 
     if end == "killed":
         handle = net.alice.start_flow(hold, 5, 10**6)
         net.network.run_for(1)
-        net.alice.running.manager.kill(handle.id)
+        handle.kill()
     else:
         net.alice.start_flow(fail_holding, 5)
     net.network.run_for(1)
@@ -118,7 +118,7 @@ def test_locks_survive_a_restart() -> None:
 
 
 def test_states_can_be_locked_one_by_one() -> None:
-    net = Net()
+    net = Net(lock_and_release)
     net.issue(net.alice, 10)
     net.issue(net.alice, 20)
     first, second = (coin.ref for coin in coins(net.alice))

@@ -9,11 +9,18 @@ import gevent
 import gevent.event
 
 from runtime.codec import Packed, pack, unpack_any
-from runtime.errors import FlowException, FlowFailed, FlowKilled, SennitError, UnknownFlow
+from runtime.errors import (
+    BadArguments,
+    FlowException,
+    FlowFailed,
+    FlowKilled,
+    ResultNotReady,
+    SennitError,
+    UnknownFlow,
+)
 from runtime.ids import FlowId, UserName
 from runtime.operations import (
     Arguments,
-    BadArguments,
     FlowDetail,
     FlowFilter,
     FlowKind,
@@ -22,6 +29,7 @@ from runtime.operations import (
     FlowRow,
     JournalRow,
     NodeInfo,
+    OnRepeat,
     SessionRow,
     UnclaimedRow,
     Wait,
@@ -91,7 +99,12 @@ class FakeNode:
         self.started_ms = 1_700_000_000_000
 
     def start_flow(
-        self, user: UserName, flow_name: str, arguments: Arguments, client_id: str | None
+        self,
+        user: UserName,
+        flow_name: str,
+        arguments: Arguments,
+        client_id: str | None,
+        on_repeat: OnRepeat = "attach_if_same",
     ) -> FlowId:
         for known in self.by_id.values():
             if client_id is not None and (known.user, known.client_id) == (user, client_id):
@@ -140,6 +153,12 @@ class FakeNode:
         flow.ended.set()
         flow.changed()
 
+    def find(self, user: UserName, client_id: str) -> FlowId | None:
+        for known in self.by_id.values():
+            if (known.user, known.client_id) == (user, client_id):
+                return known.id
+        return None
+
     def flow_names(self) -> list[FlowKind]:
         return [
             FlowKind("trade.add", 1, "(left: int, right: int) -> int", "Add two numbers."),
@@ -184,7 +203,7 @@ class FakeNode:
             events=3,
         )
 
-    def find(self, flow_id: FlowId) -> FakeFlow:
+    def flow_of(self, flow_id: FlowId) -> FakeFlow:
         if flow_id not in self.by_id:
             raise UnknownFlow(f"this node has no flow with the id {flow_id}")
         return self.by_id[flow_id]
@@ -204,18 +223,18 @@ class FakeNode:
         return FlowPage(rows[start:end], ids[end - 1] if len(rows) > end else None)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
-        return self.detail(self.find(flow_id))
+        return self.detail(self.flow_of(flow_id))
 
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
-        flow = self.find(flow_id)
+        flow = self.flow_of(flow_id)
         if not flow.ended.wait(timeout_seconds):
-            raise TimeoutError
+            raise ResultNotReady(f"flow {flow_id} has not ended yet")
         if flow.error is not None:
             raise flow.error
         return FlowResult(pack(flow.result), repr(flow.result))
 
     def journal(self, flow_id: FlowId, start: int, limit: int) -> list[JournalRow]:
-        flow = self.find(flow_id)
+        flow = self.flow_of(flow_id)
         rows = [
             JournalRow(0, flow.started_ms, "started", "", "", 12, f"{flow.name}()"),
             JournalRow(1, flow.started_ms + 1, "sent", "1", "O=Seller", 40, "Offer(price=3)"),
@@ -224,16 +243,16 @@ class FakeNode:
         return rows[start : start + min(limit, 2)]
 
     def watch(self, flow_id: FlowId, changed: Callable[[], None]) -> FakeWatch:
-        flow = self.find(flow_id)
+        flow = self.flow_of(flow_id)
         flow.watchers.append(changed)
         return FakeWatch(self, flow, changed)
 
     def retry(self, flow_id: FlowId) -> None:
-        self.find(flow_id)
+        self.flow_of(flow_id)
         self.retried.append(flow_id)
 
     def kill(self, flow_id: FlowId) -> bool:
-        flow = self.find(flow_id)
+        flow = self.flow_of(flow_id)
         if flow.ended.is_set():
             return False
         self.end(flow, error=FlowKilled(f"killed {flow_id}"))
@@ -270,7 +289,7 @@ class FakeNode:
 
     def fail_otherwise(self, flow_id: FlowId) -> None:
         """End a flow as one that raised something that is no `FlowException`."""
-        self.end(self.find(flow_id), error=FlowFailed("00ff", "builtins.ValueError", "no"))
+        self.end(self.flow_of(flow_id), error=FlowFailed("00ff", "builtins.ValueError", "no"))
 
 
 def argument_value(value: str | Packed) -> object:

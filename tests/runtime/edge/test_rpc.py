@@ -10,20 +10,21 @@ from runtime.codec import unpack_any
 from runtime.edge.keystore import new_curve_keys
 from runtime.edge.rpc_client import RpcClient, arguments_of
 from runtime.errors import (
+    BadArguments,
     ClientIdInvalid,
     ConfigurationError,
     FlowFailed,
     FlowKilled,
     PermissionDenied,
+    ResultNotReady,
     UnknownFlow,
 )
 from runtime.ids import FlowId
-from runtime.operations import Arguments, BadArguments, FlowFilter
+from runtime.operations import Arguments, FlowFilter
 from runtime.rpc_messages import (
     Failure,
     NodeUnreachable,
     RequestFailed,
-    ResultTimeout,
     error_of,
 )
 from tests.runtime.edge.fake_node import UnacceptablePrice
@@ -208,7 +209,7 @@ def test_a_result_that_takes_too_long_is_a_timeout_and_the_flow_goes_on(network:
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait")
 
-    with pytest.raises(ResultTimeout, match="has not ended yet"):
+    with pytest.raises(ResultNotReady, match="has not ended yet"):
         client.result(flow_id, 0.05)
 
     assert client.flow(flow_id).row.status == "waiting"

@@ -80,14 +80,14 @@ def test_its_writes_and_its_outcome_are_one_commit() -> None:
         disk = HeldDisk()
         network = SimulatedNetwork(disk=disk)
         alice = network.node("Alice", apps=[deposit])
-        alice.begin_flow(deposit, [1, 2], client_id="one")
+        alice.options(client_id="one").begin_flow(deposit, [1, 2])
         for _ in range(commits):
             turn(network)
             alice.store.make_durable(1)
         alice.restart()
         disk.let_go(alice)
 
-        handle = alice.begin_flow(deposit, [1, 2], client_id="one")
+        handle = alice.options(client_id="one").begin_flow(deposit, [1, 2])
 
         assert handle.result() == [1, 3]
         assert balance(alice, "anna") == 3

@@ -170,13 +170,13 @@ def test_a_flow_with_very_many_sessions_names_its_first_one(network: SimulatedNe
 
 def test_a_known_client_id_is_answered_by_a_draining_node(network: SimulatedNetwork) -> None:
     alice, bob = pair(network, *APPS)
-    handle = alice.begin_flow(borrow, bob.party, client_id="mine")
+    handle = alice.options(client_id="mine").begin_flow(borrow, bob.party)
     drain(alice, bob)
 
-    again = alice.begin_flow(borrow, bob.party, client_id="mine")
+    again = alice.options(client_id="mine").begin_flow(borrow, bob.party)
 
     assert again.id == handle.id
     with pytest.raises(NodeStopped, match="draining"):
-        alice.begin_flow(borrow, bob.party, client_id="another")
+        alice.options(client_id="another").begin_flow(borrow, bob.party)
     bob.running.manager.is_draining = False
     assert outcome(again) == "here, to an honest flow"

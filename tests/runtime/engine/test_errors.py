@@ -334,10 +334,10 @@ def test_errors_of_a_node_that_restarts_come_back_as_what_they_were(
 
     alice = network.node("Alice", apps=[fail_with])
     for kind in ("flow", "builtin", "other"):
-        outcome(alice.begin_flow(fail_with, kind, client_id=kind))
+        outcome(alice.options(client_id=kind).begin_flow(fail_with, kind))
     alice.restart()
 
-    kept = [outcome(alice.begin_flow(fail_with, kind, client_id=kind)) for kind in KINDS]
+    kept = [outcome(alice.options(client_id=kind).begin_flow(fail_with, kind)) for kind in KINDS]
 
     assert [type(error) for error in kept] == [TooExpensive, ValueError, FlowFailed]
     assert str(kept[2]).startswith(f"{StrangeError.__module__}.StrangeError: odd (error id ")

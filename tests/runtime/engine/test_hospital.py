@@ -19,6 +19,7 @@ from runtime import (
     step,
 )
 from runtime.atomic import StoreTxn
+from runtime.flow import Flow
 from runtime.ports import Space
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import (
@@ -84,10 +85,10 @@ def rely_and_catch_all() -> str:
 
 @pytest.mark.parametrize("how", [rely_on_step, rely_on_code], ids=["step", "code"])
 def test_retry_later_is_retried_with_back_off_for_ever(
-    network: SimulatedNetwork, how: type
+    network: SimulatedNetwork, how: Flow[[], str]
 ) -> None:
     alice = network.node("Alice", apps=[rely_on_step, rely_on_code])
-    handle = alice.begin_flow(how)  # type: ignore[arg-type]
+    handle = alice.begin_flow(how)
     network.run_for(20)
     early = world.calls
     network.run_for(3_600)

@@ -357,7 +357,7 @@ def test_rule_3_a_flow_that_ends_in_its_first_turn_writes_no_journal() -> None:
     network = SimulatedNetwork(disk=disk)
     alice = network.node("Alice", apps=[nothing])
     alice.begin_flow(nothing)
-    alice.begin_flow(nothing, client_id="a result, so that something is written")
+    alice.options(client_id="a result, so that something is written").begin_flow(nothing)
 
     turn(network)
 
@@ -403,7 +403,7 @@ def test_rule_4_the_end_of_a_flow_its_result_and_its_messages_are_one_transactio
     recorder = Recorder()
     network = SimulatedNetwork(disk=recorder)
     alice, bob = pair(network, consume_and, feed)
-    alice.begin_flow(consume_and, bob.party, "result", client_id="one")
+    alice.options(client_id="one").begin_flow(consume_and, bob.party, "result")
     network.run_for(60)
 
     (batch,) = [rows for node, rows in recorder.batches if node is alice and "results" in rows]

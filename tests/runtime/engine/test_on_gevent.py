@@ -35,6 +35,7 @@ from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import PeerName
 from runtime.names import X500Name
+from runtime.starting import StartOptions
 from runtime.testing.identities import Authority, KeyRing, SimulatedDirectory
 from runtime.testing.memory_store import MemoryStore
 from runtime.testing.memory_transport import MemoryNetwork
@@ -87,7 +88,7 @@ def nodes(*apps: Flow[..., object] | Responder) -> Iterator[Nodes]:
 
 
 def start(engine: Engine, flow: Flow[..., object], *arguments: object) -> FlowHandle[object]:
-    return engine.start_flow(flow, arguments, client_id=None, user="anna", is_awaited=True)
+    return engine.start_flow(flow, arguments, {}, StartOptions(user="anna"), is_awaited=True)
 
 
 calls: list[str] = []

@@ -63,7 +63,7 @@ def test_a_start_that_was_not_durable_never_was() -> None:
     disk = HeldDisk()
     network = SimulatedNetwork(disk=disk)
     alice = network.node("Alice", apps=[pay_twice])
-    handle = alice.begin_flow(pay_twice, client_id="order-17")
+    handle = alice.options(client_id="order-17").begin_flow(pay_twice)
     turn(network)
 
     alice.restart()
@@ -71,7 +71,7 @@ def test_a_start_that_was_not_durable_never_was() -> None:
     assert not alice.running.manager.runs
     with pytest.raises(UnknownFlow):
         alice.handle(handle.id)
-    again = alice.begin_flow(pay_twice, client_id="order-17")
+    again = alice.options(client_id="order-17").begin_flow(pay_twice)
     assert again.id != handle.id
 
 
@@ -257,11 +257,11 @@ def test_a_result_kept_for_a_client_id_answers_after_a_restart(
         return "yes"
 
     alice = network.node("Alice", apps=[end_somehow])
-    handle = alice.begin_flow(end_somehow, fails, client_id="order-17")
+    handle = alice.options(client_id="order-17").begin_flow(end_somehow, fails)
     first = outcome(handle)
 
     alice.restart()
-    again = alice.begin_flow(end_somehow, fails, client_id="order-17")
+    again = alice.options(client_id="order-17").begin_flow(end_somehow, fails)
 
     assert again.id == handle.id
     assert again.status == ("failed" if fails else "completed")
@@ -421,14 +421,14 @@ def crashing(victim: str, at: int, *, is_durable: bool, is_replay_checked: bool)
     network = SimulatedNetwork(disk=crasher, is_replay_checked=is_replay_checked)
     crasher.network = network
     alice, bob = pair(network, *APPS)
-    handle = alice.begin_flow(everything, bob.party, 2, client_id="all")
+    handle = alice.options(client_id="all").begin_flow(everything, bob.party, 2)
     network.run()
     if not alice.running.manager.ended and not rows(alice, "results"):
         # The crash undid the start, and nobody was told otherwise.
         assert crasher.at == 1
-        handle = alice.begin_flow(everything, bob.party, 2, client_id="all")
+        handle = alice.options(client_id="all").begin_flow(everything, bob.party, 2)
         network.run()
-    assert alice.begin_flow(everything, bob.party, 2, client_id="all").result() == EXPECTED
+    assert alice.options(client_id="all").begin_flow(everything, bob.party, 2).result() == EXPECTED
     assert handle is not None
     counts = [node.host.get(SPACE, key) for node, key in ((alice, b"alice"), (bob, b"bob"))]
     assert counts == [b"1", b"2"]

@@ -18,6 +18,7 @@ from runtime import (
     uuid4,
 )
 from runtime.core.events import StepAttempted
+from runtime.flow import Flow
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import (
     HeldDisk,
@@ -98,10 +99,10 @@ FLOWS = [plain_flow, at_most_once_flow, pure_flow, in_thread_flow, stubborn_flow
 
 @pytest.mark.parametrize("how", FLOWS, ids=lambda each: each.__name__)
 def test_a_step_runs_once_and_is_answered_from_the_journal_after_that(
-    network: SimulatedNetwork, how: Callable[[], str]
+    network: SimulatedNetwork, how: Flow[[], str]
 ) -> None:
     alice = network.node("Alice", apps=FLOWS)
-    handle = alice.begin_flow(how)  # type: ignore[arg-type]
+    handle = alice.begin_flow(how)
     for _ in range(3):
         network.run_for(2)
         alice.restart()

@@ -28,6 +28,7 @@ from runtime import (
 from runtime.atomic import StoreTxn
 from runtime.errors import NodeStopped
 from runtime.ports import Space
+from runtime.starting import StartOptions
 from runtime.testing.network import SimulatedNetwork
 from runtime.testing.simulated_loop import NothingLeft
 from tests.runtime.engine.scenes import (
@@ -390,7 +391,7 @@ def test_a_stopping_node_starts_no_flows(network: SimulatedNetwork) -> None:
     engine.stop()
 
     with pytest.raises(NodeStopped):
-        engine.start_flow(stubborn, (), client_id=None, user="anna", is_awaited=False)
+        engine.start_flow(stubborn, (), {}, StartOptions(user="anna"), is_awaited=False)
 
 
 def test_a_result_that_never_comes_is_a_time_out_of_the_caller(

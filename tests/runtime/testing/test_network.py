@@ -179,7 +179,7 @@ def test_a_flow_knows_itself_its_node_and_its_peer() -> None:
         handle.id,
         "tests.who",
         "3",
-        "node",
+        "local",
         str(alice.party),
         str(bob.party),
         "3",
