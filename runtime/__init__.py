@@ -40,6 +40,9 @@ from runtime.errors import (
     UnexpectedMessage,
     UnknownParty,
     UnserialisableMessage,
+    error_id_of,
+    original_class_of,
+    peer_of,
 )
 from runtime.flow import Flow, Responder, flow, responder
 from runtime.handle import FlowHandle
@@ -87,11 +90,14 @@ __all__ = [
     "critical",
     "current_flow",
     "durable",
+    "error_id_of",
     "flow",
     "initiate",
     "me",
     "message",
     "now",
+    "original_class_of",
+    "peer_of",
     "progress",
     "receive_all",
     "responder",

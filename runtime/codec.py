@@ -41,8 +41,17 @@ from runtime.decoding import (
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
 from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
 from runtime.message_class import class_named, message_class, message_enum, name_of
+from runtime.nesting import nests_deeper
 from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, open_fields, sorts_partly, type_text
-from runtime.value_tree import describing_tree, is_same, plumbing_structs, typed_tree
+from runtime.value_tree import (
+    NESTING_MAX,
+    TOO_DEEP,
+    TOO_DEEP_ADVICE,
+    describing_tree,
+    is_same,
+    plumbing_structs,
+    typed_tree,
+)
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -51,6 +60,10 @@ _TEXT_CHARACTERS_MAX: Final = 500
 
 # An ArithmeticError, since a NaN among Decimals can't be compared.
 _REFUSED: Final = (TypeError, ValueError, ArithmeticError, RecursionError)
+
+# Containers on so many levels are written. A dict may take two levels of bytes for one of its own.
+_LEVELS_WRITTEN_MAX: Final = NESTING_MAX + 1
+_LEVELS_READ_MAX: Final = 2 * _LEVELS_WRITTEN_MAX
 
 _SETS: Final = (set, frozenset)
 
@@ -128,9 +141,7 @@ def pack(value: object, *, keep_order: bool = False) -> Packed:
         body = _encode_sorted(value)
     except _REFUSED:
         body = _body_carefully(value, cls.__qualname__, keep_order)
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise _too_large(cls, body)
-    return Packed(kind, body)
+    return Packed(kind, _checked(cls, body))
 
 
 @overload
@@ -147,8 +158,11 @@ def unpack(packed: Packed, expected: object) -> object:
     except (KeyError, TypeError):
         plan = _plan(expected)
     decoder = plan.by_kind.get(packed.type) or plan.learn(packed.type)
+    body = packed.body
+    if len(body) > _LEVELS_READ_MAX:
+        _check_nesting(packed.type, body)
     try:
-        return decoder(packed.body)
+        return decoder(body)
     except msgspec.ValidationError as error:
         raise UnexpectedMessage(plan.text, packed.type, f"({_reason(error)})") from error
     # Whatever a hostile body provokes, also in a __post_init__, is the peer's fault.
@@ -159,6 +173,7 @@ def unpack(packed: Packed, expected: object) -> object:
 def unpack_any(packed: Packed) -> object:
     """Return the value as what it says it is; raises `BadMessage` if it is not."""
     decoder = decoder_of_kind(packed.type)
+    _check_nesting(packed.type, packed.body)
     try:
         return decoder(packed.body)
     except Exception as error:
@@ -174,7 +189,7 @@ def encode(value: object, *, keep_order: bool = False, carefully: bool = False) 
     """
     cls = type(value)
     if carefully or cls in _SETS:
-        return _checked_size(cls, _body_carefully(value, cls.__qualname__, keep_order))
+        return _checked(cls, _body_carefully(value, cls.__qualname__, keep_order))
     if cls in _kind_by_type or cls in CONTAINERS or cls in plumbing_structs:
         return _body(value, cls.__qualname__, keep_order)
     _prepare(cls)
@@ -191,6 +206,8 @@ def decode(body: bytes, expected: object) -> Any: ...
 def decode(body: bytes, expected: object) -> object:
     """Return the value that `encode` has written, as ``expected``; raises `BadMessage`."""
     decoder = typed_decoder(expected)
+    if len(body) > _LEVELS_READ_MAX:
+        _check_nesting(type_text(expected), body)
     try:
         return decoder(body)
     # As in `unpack`: whatever a hostile body provokes.
@@ -241,12 +258,12 @@ def _prepare(cls: type) -> str:
 
 def _body(value: object, path: str, keep_order: bool) -> bytes:
     if type(value) in _partly_sorted:
-        return _checked_size(type(value), _body_carefully(value, path, keep_order))
+        return _checked(type(value), _body_carefully(value, path, keep_order))
     try:
         body = _encode_in_order(value) if keep_order else _encode_sorted(value)
     except _REFUSED:
         body = _body_carefully(value, path, keep_order)
-    return _checked_size(type(value), body)
+    return _checked(type(value), body)
 
 
 def _body_carefully(value: object, path: str, keep_order: bool) -> bytes:
@@ -259,12 +276,16 @@ def _container_body(value: Any, keep_order: bool) -> bytes:
     try:
         body = _encode_in_order(value) if keep_order else _encode_sorted(value)
         # Equal after the round trip: nothing inside needs a type to be told what it is.
-        if TAG_BYTES in body or cls(decode_plain(body)) != value:
+        if (
+            TAG_BYTES in body
+            or nests_deeper(body, _LEVELS_WRITTEN_MAX)
+            or cls(decode_plain(body)) != value
+        ):
             body = _described_body(value, keep_order)
     # The careful way says what is wrong, if something is.
     except Exception:
         body = _described_body(value, keep_order)
-    return _checked_size(cls, body)
+    return _checked(cls, body)
 
 
 def _described_body(value: object, keep_order: bool) -> bytes:
@@ -295,10 +316,18 @@ def _check_nothing_is_lost(value: object, body: bytes) -> None:
             )
 
 
-def _checked_size(cls: type, body: bytes) -> bytes:
+def _checked(cls: type, body: bytes) -> bytes:
     if len(body) > MESSAGE_BYTES_MAX:
         raise _too_large(cls, body)
+    if nests_deeper(body, _LEVELS_READ_MAX):
+        raise UnserialisableMessage(cls.__qualname__, TOO_DEEP, TOO_DEEP_ADVICE)
     return body
+
+
+def _check_nesting(what: str, body: bytes) -> None:
+    """Refuse what a decoder might or might not read, depending on the stack of its caller."""
+    if nests_deeper(body, _LEVELS_READ_MAX):
+        raise BadMessage(f"no valid {what}: it is nested too deeply")
 
 
 def _too_large(cls: type, body: bytes) -> UnserialisableMessage:

@@ -16,14 +16,16 @@ import msgspec
 
 from runtime.codec import Packed, decode, encode, pack, unpack_any
 from runtime.errors import (
+    ORIGIN_ATTRIBUTES,
     BadMessage,
     FlowException,
     FlowFailed,
     FlowTimeout,
     PeerTimedOut,
-    SennitError,
     SessionError,
     UndecodableEvent,
+    flow_exceptions,
+    note_origin,
 )
 from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
 from runtime.message_class import public_module
@@ -78,8 +80,10 @@ REBUILT_BUILTINS: Final[dict[str, type[Exception]]] = {
 }
 """Builtin exceptions that ``cls(*args)`` makes anew, without any effect."""
 
-# They say where the error came from, not what it is; each receiver sets its own.
-_OF_THE_RECEIVER: Final = frozenset({"peer", "original_class", "error_id"})
+
+CLASS_NAME_CHARACTERS_MAX: Final = 255
+# Of MessagePack for a value, for its type and for the array around them.
+_OVERHEAD_BYTES: Final = 6
 
 
 class PackedError(msgspec.Struct, array_like=True, frozen=True):
@@ -100,7 +104,7 @@ def pack_error(error: BaseException) -> PackedError:
 
     What is too large is left out: the args all together, attributes one by one.
     """
-    return _pack(error, _OF_THE_RECEIVER, "")
+    return _pack(error, frozenset(), "")
 
 
 def unpack_error(
@@ -108,7 +112,7 @@ def unpack_error(
 ) -> FlowException:
     """Return the exception as the class it had at ``peer``, if that is a `FlowException` here.
 
-    Otherwise it is a plain `FlowException` with ``original_class``. Never raises.
+    Otherwise it is a plain `FlowException`, and `original_class_of` tells the class. Never raises.
     """
     cls = _flow_exception_class(packed.cls_name)
     if peer is not None and cls is not None and issubclass(cls, FlowTimeout):
@@ -116,9 +120,8 @@ def unpack_error(
     error = None if cls is None else _rebuilt(packed, cls)
     if not isinstance(error, FlowException):
         error = _stand_in(packed)
-    _set_attributes(error, packed, _OF_THE_RECEIVER)
-    error.peer = peer
-    error.error_id = error_id
+    _set_attributes(error, packed, frozenset())
+    note_origin(error, peer=peer, error_id=error_id)
     if peer is not None:
         tail = f" (error id {error_id})" if error_id else ""
         error.add_note(f"It was raised by the flow of {peer}{tail}.")
@@ -127,7 +130,7 @@ def unpack_error(
 
 def pack_outcome(error: BaseException, error_id: str = "") -> PackedError:
     """Return how a flow or step of this node failed."""
-    return _pack(error, frozenset(), error_id)
+    return _pack(error, ORIGIN_ATTRIBUTES, error_id)
 
 
 def unpack_outcome(outcome: PackedError) -> Exception:
@@ -138,7 +141,7 @@ def unpack_outcome(outcome: PackedError) -> Exception:
         error = _stand_in(outcome)
     if error is None:
         return FlowFailed(outcome.error_id, outcome.cls_name, outcome.message)
-    _set_attributes(error, outcome, frozenset())
+    _set_attributes(error, outcome, ORIGIN_ATTRIBUTES)
     return error
 
 
@@ -166,29 +169,47 @@ def decode_error(body: bytes, *, peer: str | None = None, error_id: str | None =
 
 def _stand_in(packed: PackedError) -> FlowException:
     error = FlowException(packed.message)
-    error.original_class = packed.cls_name
+    note_origin(error, original_class=packed.cls_name)
     return error
 
 
-def _pack(error: BaseException, left_out: frozenset[str], error_id: str) -> PackedError:
+def _pack(error: BaseException, private: frozenset[str], error_id: str) -> PackedError:
     budget = ERROR_BYTES_MAX
     args = _pack_args(error)
     if args is not None:
-        size = sum(len(arg.body) for arg in args)
+        size = sum(map(_size, args))
         args, budget = (args, budget - size) if size <= budget else (None, budget)
     attributes: dict[str, Packed] = {}
     for name, value in vars(error).items():
-        if name.startswith("_") or name in left_out:
+        if not _may_travel(name, private):
             continue
         packed = _pack_or_none(value)
-        if packed is not None and len(packed.body) <= budget:
+        size = 0 if packed is None else _size(packed) + _size_of_name(name)
+        if packed is not None and size <= budget:
             attributes[name] = packed
-            budget -= len(packed.body)
+            budget -= size
     return PackedError(_class_name(type(error)), message_of(error), args, attributes, error_id)
+
+
+def _may_travel(name: object, private: frozenset[str]) -> bool:
+    if not isinstance(name, str) or name.startswith("_"):
+        return name in private
+    return name == well_formed(name)
+
+
+def _size(packed: Packed) -> int:
+    """Return how many bytes a value takes inside an error, at most."""
+    return len(packed.body) + _size_of_name(packed.type) + _OVERHEAD_BYTES
+
+
+def _size_of_name(name: str) -> int:
+    return len(name.encode()) + _OVERHEAD_BYTES
 
 
 def _pack_args(error: BaseException) -> list[Packed] | None:
     given = error.args
+    if len(given) > ERROR_BYTES_MAX // _OVERHEAD_BYTES:
+        return None
     if isinstance(error, OSError) and error.filename is not None:
         # OSError keeps the name of the file apart from its args.
         given = (error.errno, error.strerror, error.filename)
@@ -200,7 +221,8 @@ def _pack_args(error: BaseException) -> list[Packed] | None:
 def _pack_or_none(value: object) -> Packed | None:
     try:
         return pack(value)
-    except SennitError:
+    # It may be an object of any class, whose methods may raise anything.
+    except Exception:
         return None
 
 
@@ -213,13 +235,24 @@ def message_of(error: BaseException) -> str:
         text = f"(its __str__ raised {type(broken).__name__})"
     if len(text) > ERROR_CHARACTERS_MAX:
         text = f"{text[:ERROR_CHARACTERS_MAX]}..."
+    return well_formed(text)
+
+
+def class_name_of(error: BaseException) -> str:
+    """Return the name of an exception's class for logs and people; bounded."""
+    return well_formed(type(error).__name__[:CLASS_NAME_CHARACTERS_MAX])
+
+
+def well_formed(text: str) -> str:
+    """Return ``text`` without what UTF-8 can't have."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _class_name(cls: type) -> str:
-    if cls.__module__ == "builtins":
-        return cls.__qualname__
-    return f"{public_module(cls.__module__)}.{cls.__qualname__}"
+    name = cls.__qualname__
+    if cls.__module__ != "builtins":
+        name = f"{public_module(str(cls.__module__))}.{name}"
+    return well_formed(name[:CLASS_NAME_CHARACTERS_MAX])
 
 
 def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
@@ -239,9 +272,9 @@ def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
     return error
 
 
-def _set_attributes(error: Exception, packed: PackedError, left_out: frozenset[str]) -> None:
+def _set_attributes(error: Exception, packed: PackedError, private: frozenset[str]) -> None:
     for name, value in packed.attributes.items():
-        if name.startswith("_") or name in left_out or callable(getattr(type(error), name, None)):
+        if not _may_travel(name, private) or callable(getattr(type(error), name, None)):
             continue
         try:
             vars(error)[name] = unpack_any(value)
@@ -250,12 +283,12 @@ def _set_attributes(error: Exception, packed: PackedError, left_out: frozenset[s
 
 
 def _flow_exception_class(name: str) -> type[FlowException] | None:
-    cls = FlowException.known.get(name)
+    cls = flow_exceptions.get(name)
     if cls is None:
         # A class of the script that runs as __main__ is known to others by its module.
         own, _, _ = name.rpartition(".")
         if own == public_module("__main__"):
-            cls = FlowException.known.get(f"__main__{name.removeprefix(own)}")
+            cls = flow_exceptions.get(f"__main__{name.removeprefix(own)}")
     return cls
 
 

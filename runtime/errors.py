@@ -33,7 +33,7 @@ FlowUnwound (BaseException)   takes a greenlet down; `except Exception` in a flo
 └── FlowSetAside              because of an error that is for the hospital, not for the flow
 """
 
-from typing import ClassVar
+from typing import Final
 
 
 class SennitError(Exception):
@@ -44,27 +44,67 @@ class FlowException(SennitError):
     """An answer, not an accident: it crosses to the direct peers of the flow that raises it.
 
     Subclass it for the errors of your flow. ``cls(*args)`` must rebuild the exception, and what is
-    in ``args`` and in its attributes travels as far as it can be encoded. Each subclass is known on
-    the wire by module and qualified name.
+    in ``args`` and in its attributes travels as far as it can be encoded; an attribute whose name
+    begins with ``_`` does not. Each subclass is known on the wire by module and qualified name.
+
+    Where it came from tell `peer_of`, `error_id_of` and `original_class_of`, which are no
+    attributes, so that yours may have any name.
     """
-
-    known: ClassVar[dict[str, type["FlowException"]]] = {}
-
-    peer: str | None = None
-    """The party whose flow raised it, if it came from a peer."""
-
-    original_class: str | None = None
-    """The class at the peer, if this side does not have it."""
-
-    error_id: str | None = None
-    """What to look for in the log of the node where it was raised, if it came from a peer."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        FlowException.known[f"{cls.__module__}.{cls.__qualname__}"] = cls
+        flow_exceptions[f"{cls.__module__}.{cls.__qualname__}"] = cls
 
 
-FlowException.known[f"{FlowException.__module__}.{FlowException.__qualname__}"] = FlowException
+flow_exceptions: Final[dict[str, type[FlowException]]] = {
+    f"{FlowException.__module__}.{FlowException.__qualname__}": FlowException
+}
+"""Every class of them that the process has, by module and qualified name."""
+
+_PEER: Final = "_sennit_peer"
+_ORIGINAL_CLASS: Final = "_sennit_original_class"
+_ERROR_ID: Final = "_sennit_error_id"
+
+ORIGIN_ATTRIBUTES: Final = frozenset({_PEER, _ORIGINAL_CLASS})
+"""Attributes that stay with an error when this node keeps it, and never cross to a peer."""
+
+
+def peer_of(error: BaseException) -> str | None:
+    """Return the party whose flow raised ``error`` or ended, if it came from a peer."""
+    return error.peer if isinstance(error, UnexpectedFlowEnd) else _noted(error, _PEER)
+
+
+def original_class_of(error: BaseException) -> str | None:
+    """Return the class that ``error`` had where it was raised, if this process lacks it."""
+    return error.original_class if isinstance(error, FlowFailed) else _noted(error, _ORIGINAL_CLASS)
+
+
+def error_id_of(error: BaseException) -> str | None:
+    """Return what to look for in the log of the node where ``error`` was raised, or here."""
+    noted = _noted(error, _ERROR_ID)
+    if noted is None and isinstance(error, UnexpectedFlowEnd | FlowFailed):
+        # It may have been made, or changed, by anybody.
+        found = error.error_id
+        return found if isinstance(found, str) and found else None
+    return noted
+
+
+def note_origin(
+    error: BaseException,
+    *,
+    peer: str | None = None,
+    original_class: str | None = None,
+    error_id: str | None = None,
+) -> None:
+    """Have `peer_of`, `original_class_of` and `error_id_of` return what is given here."""
+    for name, value in ((_PEER, peer), (_ORIGINAL_CLASS, original_class), (_ERROR_ID, error_id)):
+        if value is not None:
+            vars(error)[name] = value
+
+
+def _noted(error: BaseException, name: str) -> str | None:
+    noted = vars(error).get(name)
+    return noted if isinstance(noted, str) else None
 
 
 class FlowTimeout(FlowException, TimeoutError):

@@ -31,6 +31,8 @@ from runtime.message_class import TAG_FIELD, class_named, name_of
 
 # Below Python's recursion limit, so that the same value is refused at every depth of the stack.
 NESTING_MAX: Final = 100
+TOO_DEEP: Final = "value in a value in a value"
+TOO_DEEP_ADVICE: Final = f"at most {NESTING_MAX} levels may nest"
 _PATH_CHARACTERS_MAX: Final = 200
 _INT_BYTES_MAX: Final = 64 * 1024
 
@@ -254,9 +256,7 @@ def _checked(value: object, path: str) -> Tree:
 
 def _check_depth(path: str, depth: int) -> None:
     if depth > NESTING_MAX:
-        raise UnserialisableMessage(
-            _short(path), "value in a value in a value", f"at most {NESTING_MAX} levels may nest"
-        )
+        raise UnserialisableMessage(_short(path), TOO_DEEP, TOO_DEEP_ADVICE)
 
 
 def _short(path: str) -> str:

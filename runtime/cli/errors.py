@@ -10,7 +10,13 @@ from typing import IO, Any, Final
 
 import click
 
-from runtime.errors import FlowException, MisuseError, SennitError, StoreUnusable
+from runtime.errors import (
+    FlowException,
+    MisuseError,
+    SennitError,
+    StoreUnusable,
+    original_class_of,
+)
 
 EXIT_FAILED: Final = 1
 EXIT_MISUSE: Final = 2
@@ -75,5 +81,5 @@ def reported(error: Exception) -> Reported:
 
 def error_text(error: FlowException) -> str:
     """Return the class of the error, as it was where it was raised, and its text."""
-    name = (error.original_class or type(error).__name__).rpartition(".")[2]
+    name = (original_class_of(error) or type(error).__name__).rpartition(".")[2]
     return f"{name}: {error}" if str(error) else name

@@ -156,12 +156,30 @@ _alone = attrgetter(*_OpenAlone.__struct_fields__)
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[AnyEnvelope] = msgspec.msgpack.Decoder(AnyEnvelope)
 
+_ARRAY_HEADER: Final = 0x90
+_headers: Final[dict[type, tuple[int, ...]]] = {
+    kind: (_ARRAY_HEADER + 1 + len(kind.__struct_fields__),)
+    for kind in (Accept, Refuse, Data, Error, End, Ack, Gone)
+}
+_headers[Open] = tuple(
+    _ARRAY_HEADER + 1 + len(kind.__struct_fields__) for kind in (_OpenAlone, Open)
+)
+
 
 def encode(envelope: AnyEnvelope) -> bytes:
     """Return the bytes of ``envelope``."""
     if type(envelope) is Open and not envelope.beside:
         return _encode(_OpenAlone(*_alone(envelope)))
     return _encode(envelope)
+
+
+def understood(envelope: AnyEnvelope, data: bytes) -> bytes:
+    """Return what to keep of ``envelope``, which was decoded from ``data``.
+
+    Only what was understood is kept. What stands in surplus elements was skipped, and need not be
+    such that a decoder can skip it again, whose caller's stack is deeper.
+    """
+    return data if data[0] in _headers[type(envelope)] else encode(envelope)
 
 
 def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
@@ -171,7 +189,7 @@ def decode(data: bytes, *, is_addressed: bool = True) -> AnyEnvelope:
     """
     try:
         envelope = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not an envelope: {str(error)[:_TEXT_CHARACTERS_MAX]}") from None
     if is_addressed:
         to = envelope.beside if isinstance(envelope, Open) else envelope.to

@@ -212,7 +212,7 @@ def decode(data: bytes) -> AnyEvent:
     try:
         return _decoder.decode(data)
     # A UnicodeDecodeError, for a str whose bytes are none.
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UndecodableEvent(f"a journal record can't be read: {error}") from None
 
 
@@ -257,6 +257,6 @@ def _shown(fingerprint: bytes) -> str:
         return f"digest {fingerprint[1:].hex()}"
     try:
         value = msgspec.msgpack.decode(fingerprint)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return fingerprint.hex()
     return ", ".join(repr(item) for item in value) if isinstance(value, list) else repr(value)

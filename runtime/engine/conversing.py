@@ -21,6 +21,7 @@ from runtime.errors import (
     SessionNotOpen,
     UnexpectedFlowEnd,
     UnknownParty,
+    peer_of,
 )
 from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
@@ -406,7 +407,7 @@ def end_sessions(
         if error is None:
             envelope = machine.end()
         else:
-            told = error if isinstance(error, FlowException) and error.peer is None else None
+            told = error if isinstance(error, FlowException) and peer_of(error) is None else None
             encoded = None if told is None else encode(pack_error(told))
             envelope = machine.fail(encoded, error_id or run.manager.hospital.error_id_of(error))
         run.manager.outbox.add(machine.sid, machine.peer, envelope, is_blocked=is_blocked)

@@ -74,7 +74,8 @@ class Delivery:
         """See `runtime.ports.Receiver`."""
         for each in encoded:
             try:
-                self._arrived(peer, envelopes.decode(each), each)
+                envelope = envelopes.decode(each)
+                self._arrived(peer, envelope, envelopes.understood(envelope, each))
             except BadMessage as error:
                 self._drop(peer, "malformed", str(error))
 

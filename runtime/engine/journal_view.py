@@ -93,7 +93,7 @@ def _readable(body: bytes) -> str:
         return ""
     try:
         return repr(msgspec.msgpack.decode(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body.hex()
 
 

@@ -40,8 +40,8 @@ from runtime.engine.results import (
 from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
-from runtime.error_codec import encode_error
-from runtime.errors import InFlow, NodeStopped, UnknownFlow
+from runtime.error_codec import class_name_of, encode_error, message_of
+from runtime.errors import FlowFailed, InFlow, NodeStopped, UnknownFlow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -323,7 +323,12 @@ class FlowManager:
 
     def end_failed(self, run: FlowRun, error: BaseException, error_id: ErrorId) -> None:
         """End a flow with the error that the hospital let it fail with."""
-        self._end(run, Outcome(error=error), encode_error(error, error_id), error, error_id)
+        raised = error
+        if not isinstance(error, Exception):
+            # What ends a process or a greenlet is not to be raised in whoever asks for the result.
+            raised = FlowFailed(error_id, class_name_of(error), message_of(error))
+            raised.__cause__ = error
+        self._end(run, Outcome(error=raised), encode_error(error, error_id), error, error_id)
 
     def _end(
         self,

@@ -8,6 +8,9 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from runtime.codec import Packed, decode, encode, message, pack
+from runtime.core.envelopes import Error
+from runtime.core.envelopes import decode as decode_envelope
+from runtime.core.envelopes import encode as encode_envelope
 from runtime.error_codec import (
     REBUILT_BUILTINS,
     PackedError,
@@ -29,7 +32,12 @@ from runtime.errors import (
     UndecodableEvent,
     UnexpectedFlowEnd,
     UnserialisableMessage,
+    error_id_of,
+    flow_exceptions,
+    original_class_of,
+    peer_of,
 )
+from runtime.ids import ErrorId, SessionId
 from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
 
 PEER = "O=Bank,L=London,C=GB"
@@ -73,8 +81,8 @@ def test_a_flow_exception_crosses_with_its_class_args_and_attributes() -> None:
     assert arrived.args == raised.args
     assert vars(arrived).items() >= vars(raised).items()
     assert str(arrived) == "9.5 is more than 3"
-    assert arrived.peer == PEER
-    assert arrived.original_class is None
+    assert peer_of(arrived) == PEER
+    assert original_class_of(arrived) is None
     assert arrived.__notes__ == [f"It was raised by the flow of {PEER} (error id 0123abcd)."]
     assert arrived.__traceback__ is None
 
@@ -100,7 +108,7 @@ def test_a_class_that_is_not_known_here_becomes_a_flow_exception_that_names_it()
 
     assert type(arrived) is FlowException
     assert arrived.args == ("too late",)
-    assert arrived.original_class == "trade.NoSuch"
+    assert original_class_of(arrived) == "trade.NoSuch"
     assert arrived.code == 7  # type: ignore[attr-defined]
 
 
@@ -108,7 +116,7 @@ def test_a_class_that_can_not_be_rebuilt_becomes_a_flow_exception_that_names_it(
     arrived = unpack_error(pack_error(Two(1, 2)))
 
     assert type(arrived) is FlowException
-    assert arrived.original_class == f"{__name__}.Two"
+    assert original_class_of(arrived) == f"{__name__}.Two"
     assert str(arrived) == "two"
 
 
@@ -122,14 +130,14 @@ def test_a_peer_can_not_make_us_raise_anything_but_flow_exceptions() -> None:
         arrived = unpack_error(PackedError(name, "m", []))
 
         assert type(arrived) is FlowException
-        assert arrived.original_class == name
+        assert original_class_of(arrived) == name
 
 
 def test_a_peer_can_not_set_what_is_ours_to_set() -> None:
     hostile = {
-        "peer": pack("O=Somebody else"),
-        "original_class": pack("x"),
-        "error_id": pack("x"),
+        "_sennit_peer": pack("O=Somebody else"),
+        "_sennit_original_class": pack("x"),
+        "_sennit_error_id": pack("x"),
         "__class__": pack(1),
         "_private": pack(1),
         "add_note": pack(1),
@@ -140,9 +148,46 @@ def test_a_peer_can_not_set_what_is_ours_to_set() -> None:
 
     arrived = unpack_error(PackedError("runtime.errors.FlowException", "m", [], hostile), PEER)
 
-    assert vars(arrived).keys() == {"peer", "error_id", "__notes__"}
-    assert arrived.peer == PEER
-    assert arrived.error_id is None
+    assert vars(arrived).keys() == {"_sennit_peer", "__notes__"}
+    assert peer_of(arrived) == PEER
+    assert original_class_of(arrived) is None
+    assert error_id_of(arrived) is None
+
+
+def test_attributes_of_an_author_may_have_any_name_that_is_public() -> None:
+    raised = FlowException("text")
+    given = {"peer": 5, "error_id": ["no", "text"], "original_class": None}
+    vars(raised).update(given)
+
+    crossed = unpack_error(pack_error(raised), PEER, "77")
+    kept = decode_error(encode_error(crossed))
+
+    for arrived in (crossed, kept):
+        assert {name: vars(arrived)[name] for name in given} == given
+        assert peer_of(arrived) == PEER
+    assert error_id_of(crossed) == "77"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        FlowException(*range(60_000)),
+        FlowException(*[Decimal(1)] * 10_000),
+        FlowException("x" * 200_000),
+        type("Long" * 100_000, (FlowException,), {})(),
+    ],
+    ids=["many arguments", "long types", "a long text", "a long class"],
+)
+def test_an_error_of_any_size_is_an_envelope_that_can_be_read_again(raised: FlowException) -> None:
+    vars(raised).update({f"attribute_{number}": number for number in range(20_000)})
+    vars(raised)["n" * 200_000] = 1
+    vars(raised)["odd\ud800"] = 1
+    vars(raised)[5] = 1  # type: ignore[index]
+
+    error = Error(SessionId(bytes(16)), 1, encode_error(raised), ErrorId(""))
+
+    assert decode_envelope(encode_envelope(error)) == error
+    assert isinstance(decode_error(encode_error(raised), peer=PEER), FlowException)
 
 
 def test_what_can_not_be_encoded_is_left_out() -> None:
@@ -155,7 +200,7 @@ def test_what_can_not_be_encoded_is_left_out() -> None:
 
     assert packed.args is None
     assert packed.attributes == {"code": pack(3)}
-    assert arrived.original_class == "runtime.errors.FlowException"
+    assert original_class_of(arrived) == "runtime.errors.FlowException"
     assert arrived.code == 3  # type: ignore[attr-defined]
 
 
@@ -190,7 +235,7 @@ def test_a_rebuilt_error_must_be_of_its_class() -> None:
     arrived = unpack_error(PackedError(f"{__name__}.{Changing.__qualname__}", "m", []))
 
     assert type(arrived) is FlowException
-    assert arrived.original_class == f"{__name__}.{Changing.__qualname__}"
+    assert original_class_of(arrived) == f"{__name__}.{Changing.__qualname__}"
 
 
 def test_an_error_of_a_script_is_known_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +243,7 @@ def test_an_error_of_a_script_is_known_by_its_module(monkeypatch: pytest.MonkeyP
     script.__spec__ = ModuleSpec("samples.hello", None)
     monkeypatch.setitem(sys.modules, "__main__", script)
     scripted = type("Late", (FlowException,), {"__module__": "__main__", "__qualname__": "Late"})
-    monkeypatch.setitem(FlowException.known, "__main__.Late", scripted)
+    monkeypatch.setitem(flow_exceptions, "__main__.Late", scripted)
 
     packed = pack_error(scripted("x"))
 
@@ -240,7 +285,11 @@ def test_the_outcome_of_a_peers_error_keeps_where_it_came_from() -> None:
     again = unpack_outcome(pack_outcome(first, ""))
 
     assert isinstance(again, FlowException)
-    assert (again.peer, again.original_class, str(again)) == (PEER, "trade.NoSuch", "too late")
+    assert (peer_of(again), original_class_of(again), str(again)) == (
+        PEER,
+        "trade.NoSuch",
+        "too late",
+    )
 
 
 class AppError(Exception):
@@ -292,7 +341,7 @@ def test_an_own_flow_exception_whose_class_has_changed_keeps_its_kind() -> None:
     arrived = unpack_outcome(pack_outcome(Two(1, 2), "0123"))
 
     assert type(arrived) is FlowException
-    assert arrived.original_class == f"{__name__}.Two"
+    assert original_class_of(arrived) == f"{__name__}.Two"
 
 
 def test_the_rebuilt_builtins_are_exceptions_under_their_own_names() -> None:
@@ -310,7 +359,7 @@ def test_an_encoded_error_is_read_as_the_peers_or_as_our_own() -> None:
 
     assert type(ours) is ValueError
     assert isinstance(theirs, FlowException)
-    assert (theirs.original_class, theirs.peer) == ("ValueError", PEER)
+    assert (original_class_of(theirs), peer_of(theirs)) == ("ValueError", PEER)
     assert "error id 77" in theirs.__notes__[0]
 
 

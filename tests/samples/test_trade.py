@@ -13,6 +13,7 @@ from ledger.states import StateRef
 from ledger.stores.attachments import attachment
 from ledger.stores.transactions import verified_transaction
 from ledger.vault import Vault
+from runtime.errors import peer_of
 from runtime.host import Host
 from runtime.progress_tree import ProgressRow
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
@@ -148,7 +149,7 @@ def test_a_price_above_the_buyers_limit_is_unacceptable_price_at_the_seller() ->
     with pytest.raises(UnacceptablePrice) as raised:
         handle.result()
     assert raised.value.price == PRICE
-    assert raised.value.peer == market.buyer.party.name
+    assert peer_of(raised.value) == market.buyer.party.name
     market.network.run()
     assert_unchanged(market)
 

@@ -13,6 +13,7 @@ from ledger.errors import (
 from ledger.signatures import TransactionSignature
 from ledger.states import ContractState
 from ledger.transactions import SignedTransaction
+from runtime.errors import peer_of
 from runtime.keys import PrivateKey, PublicKey
 from tests.ledger.flows import deals, misbehaviour
 from tests.ledger.flows.net import Net, states
@@ -43,7 +44,7 @@ def test_a_signer_that_refuses_is_heard_at_the_other_end() -> None:
 
     with pytest.raises(ProposalRejected, match="a bad deal") as caught:
         handle.result()
-    assert caught.value.peer == net.bob.party.name
+    assert peer_of(caught.value) == net.bob.party.name
     net.network.run()
     assert states(net.alice) == states(net.bob) == []
 

@@ -15,7 +15,7 @@ from gevent import subprocess
 
 from runtime.cli.errors import SennitGroup, error_text
 from runtime.cli.main import cli
-from runtime.errors import FlowException
+from runtime.errors import FlowException, note_origin
 from runtime.operations import Arguments
 from tests.runtime.cli.conftest import SPEC, Demo
 from tests.source_files import ROOT
@@ -157,7 +157,7 @@ def test_an_interrupted_command_ends_with_130() -> None:
 
 def test_the_error_of_a_flow_is_named_as_where_it_was_raised() -> None:
     unknown = FlowException("too dear")
-    unknown.original_class = "samples.trade.UnacceptablePrice"
+    note_origin(unknown, original_class="samples.trade.UnacceptablePrice")
 
     assert error_text(unknown) == "UnacceptablePrice: too dear"
     assert error_text(FlowException()) == "FlowException"

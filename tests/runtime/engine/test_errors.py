@@ -17,7 +17,7 @@ from runtime import (
     sleep,
 )
 from runtime.core.envelopes import Accept, Error
-from runtime.errors import SennitError
+from runtime.errors import SennitError, flow_exceptions, original_class_of, peer_of
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import Wire, assert_nothing_is_left, outcome, pair, same, turn
 
@@ -87,7 +87,7 @@ def test_a_flow_exception_crosses_with_class_and_arguments(network: SimulatedNet
         alice.start_flow(ask, bob.party, "dear").result()
 
     assert (caught.value.price, caught.value.limit) == (120, 100)
-    assert caught.value.peer == bob.party.name
+    assert peer_of(caught.value) == bob.party.name
 
 
 def test_the_stack_is_the_receivers_own_with_a_note_of_the_peer(
@@ -118,14 +118,14 @@ def test_a_class_that_this_side_does_not_have_is_named(
     network: SimulatedNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{TooExpensive.__module__}.TooExpensive"
-    monkeypatch.delitem(FlowException.known, name)
+    monkeypatch.delitem(flow_exceptions, name)
     alice, bob = pair(network, ask, answer)
 
     with pytest.raises(FlowException) as caught:
         alice.start_flow(ask, bob.party, "dear").result()
 
     assert type(caught.value) is FlowException
-    assert caught.value.original_class == name
+    assert original_class_of(caught.value) == name
 
 
 def test_any_other_exception_crosses_as_an_error_id_only(network: SimulatedNetwork) -> None:
@@ -233,7 +233,7 @@ def test_wrapping_sends_the_new_one_on(network: SimulatedNetwork) -> None:
     with pytest.raises(Wrapped, match="it was too dear") as caught:
         alice.start_flow(ask_through, [bob.party, carol.party], "price?", "wrap").result()
 
-    assert caught.value.peer == bob.party.name
+    assert peer_of(caught.value) == bob.party.name
 
 
 def test_a_peers_exception_that_is_caught_is_an_answer(network: SimulatedNetwork) -> None:

@@ -13,6 +13,7 @@ from runtime import (
     sleep,
 )
 from runtime.core.envelopes import Accept, Data, End, Error, Open, Refuse
+from runtime.errors import error_id_of
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import HeldDisk, Wire, assert_nothing_is_left, pair, same, turn
 
@@ -208,7 +209,7 @@ def test_an_error_carries_the_flow_exception_and_an_error_id(network: SimulatedN
 
     (error,) = [each for link, each in wire.envelopes if isinstance(each, Error)][:1]
     assert error.error is not None
-    assert error.error_id == caught.value.error_id
+    assert error.error_id == error_id_of(caught.value)
 
 
 def test_an_error_of_another_kind_carries_the_error_id_only(network: SimulatedNetwork) -> None:
@@ -220,7 +221,7 @@ def test_an_error_of_another_kind_carries_the_error_id_only(network: SimulatedNe
 
     error = wire.of(Error)[0]
     assert error.error is None
-    assert error.error_id == caught.value.error_id
+    assert error.error_id == error_id_of(caught.value)
 
 
 def test_a_refusal_carries_the_reason_and_an_error_id(network: SimulatedNetwork) -> None:
@@ -233,7 +234,7 @@ def test_a_refusal_carries_the_reason_and_an_error_id(network: SimulatedNetwork)
     network.run()
 
     (refusal,) = wire.of(Refuse)
-    assert refusal.error_id == caught.value.error_id
+    assert refusal.error_id == error_id_of(caught.value)
     assert wire.trace() == ["open(hello)", "refuse"]
 
 
