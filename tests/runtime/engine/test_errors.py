@@ -17,7 +17,13 @@ from runtime import (
     sleep,
 )
 from runtime.core.envelopes import Accept, Error
-from runtime.errors import SennitError, flow_exceptions, original_class_of, peer_of
+from runtime.errors import (
+    SennitError,
+    error_id_of,
+    flow_exceptions,
+    original_class_of,
+    peer_of,
+)
 from runtime.testing.network import SimulatedNetwork
 from tests.runtime.engine.scenes import Wire, assert_nothing_is_left, outcome, pair, same, turn
 
@@ -148,7 +154,7 @@ def test_the_same_error_id_stands_in_both_logs(
     with caplog.at_level(logging.WARNING), pytest.raises(SennitError) as caught:
         alice.start_flow(ask, bob.party, question).result()
 
-    error_id = vars(caught.value)["error_id"]
+    error_id = error_id_of(caught.value)
     told = [record for record in caplog.records if error_id in record.getMessage()]
     assert {record.flow for record in told} == {ask.name, answer.name}  # type: ignore[attr-defined]
 
