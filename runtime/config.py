@@ -10,7 +10,10 @@
     store = "store"                            directory of the database
     users = "users.toml"                       RPC users
     notary = "non-validating"                  left out: the node is no notary
-    key_password_file = "password"             left out: SENNIT_KEY_PASSWORD must be set
+    key_password_file = "password"             the keystore's password, in a private file; or
+    key_password_command = ["pass", "node"]    what this program prints; or
+    key_password_credential = "node-keys"      a credential of systemd; left out all three:
+                                               SENNIT_KEY_PASSWORD must be set
     log_level = "info"
     hold_unexpected = false                    hold, rather than fail, flows with unexpected errors
     journal_events_max = 1_000_000             hold flows that have so many events
@@ -23,10 +26,12 @@ Required are name, both addresses and network. Relative paths count from the dir
 """
 
 import keyword
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from runtime.edge.key_password import PasswordSource
 from runtime.edge.node_info import check_address
 from runtime.errors import NameInvalid
 from runtime.ids import PeerName
@@ -44,6 +49,8 @@ NODE_FILE: Final = "node.toml"
 NOTARY_ROLES: Final = ("non-validating", "validating")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
+_CREDENTIAL: Final = re.compile(r"[\w-][\w.-]*")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
@@ -60,12 +67,18 @@ class NodeConfig:
     store_directory: Path
     users_file: Path
     notary: str | None
-    key_password_file: Path | None
+    key_password: PasswordSource
     log_level: str
     hold_unexpected: bool
     journal_events_max: int = JOURNAL_EVENTS_MAX
     step_threads: int = STEP_THREADS
     peer_limits: PeerLimits = DEFAULT_PEER_LIMITS
+
+    @property
+    def keys_lie_open(self) -> bool:
+        """Whether the password of the keys is beside them, as in a development network."""
+        file = self.key_password.file
+        return file is not None and file.is_relative_to(self.directory)
 
     @classmethod
     def load(cls, directory: Path | str) -> "NodeConfig":
@@ -73,7 +86,6 @@ class NodeConfig:
         base = Path(directory).resolve()
         file = TomlFile(base / NODE_FILE)
         table = file.top
-        password_file = table.text("key_password_file", "")
         limits = table.table("limits")
         config = cls(
             directory=base,
@@ -87,7 +99,7 @@ class NodeConfig:
             store_directory=_path(base, table.text("store", "store")),
             users_file=_path(base, table.text("users", "users.toml")),
             notary=table.choice("notary", NOTARY_ROLES, "") or None,
-            key_password_file=_path(base, password_file) if password_file else None,
+            key_password=_password_source(base, table),
             log_level=table.choice("log_level", LOG_LEVELS, "info"),
             hold_unexpected=table.truth("hold_unexpected", default=False),
             journal_events_max=table.number("journal_events_max", JOURNAL_EVENTS_MAX),
@@ -120,6 +132,24 @@ def read_limits(table: Table, kind: type[PeerLimits]) -> dict[str, int]:
             table.mistake(field.name, what, f"Write it like {field.name} = {field.default}")
         limits[field.name] = limit
     return limits
+
+
+def _password_source(base: Path, table: Table) -> PasswordSource:
+    file = table.text("key_password_file", "")
+    command = table.texts("key_password_command")
+    credential = table.text("key_password_credential", "")
+    if sum(map(bool, (file, command, credential))) > 1:
+        what = "the password has more than one key_password_... place"
+        table.mistake("key_password_file", what, "Keep one of them")
+    if credential and not _CREDENTIAL.fullmatch(credential):
+        what = f"key_password_credential {credential!r} is not the name of a credential"
+        table.mistake("key_password_credential", what, "Write it like node-keys, as in the unit")
+    return PasswordSource(
+        file=_path(base, file) if file else None,
+        command=command,
+        credential=credential,
+        directory=base,
+    )
 
 
 def read_name(table: Table, key: str) -> PeerName:

@@ -27,7 +27,8 @@ from runtime.config import NodeConfig
 from runtime.driver import driver_or_none
 from runtime.edge.directory import NetworkDirectory
 from runtime.edge.gevent_loop import GeventLoop
-from runtime.edge.keystore import KeyStore, read_password
+from runtime.edge.key_password import PasswordReader
+from runtime.edge.keystore import KeyStore
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.lmdb_writer import crash_point_from_environment
 from runtime.edge.node_identity import NodeIdentity
@@ -47,6 +48,8 @@ from runtime.party import Party
 from runtime.ports import Signal
 
 log = logging.getLogger("sennit.node")
+
+_passwords: Final = PasswordReader(os.environ)
 
 GC_THRESHOLDS: Final = (50_000, 10, 20)
 SWITCH_SECONDS: Final = 0.0003
@@ -104,8 +107,7 @@ class Node(NodeVerbs):
         clock = SystemClock()
         loop = self._loop = GeventLoop(clock, step_threads=config.step_threads)
         self._stop_asked = loop.signal()
-        password = read_password(config.key_password_file, os.environ)
-        keystore = KeyStore.open(config.keys_directory, password)
+        keystore = KeyStore.open(config.keys_directory, _passwords.read(config.key_password))
         directory = NetworkDirectory(config.network_directory, clock)
         identity = NodeIdentity.load(
             config.certificates_directory,

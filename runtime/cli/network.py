@@ -27,6 +27,13 @@ Example: sennit network create demo.toml --force
 """
 
 
+_WARNING: Final = """\
+WARNING: this is a development network. Its keys lie open: the password of each node is in a file
+beside its keys, and the keys of the users are not encrypted. Whoever can read {directory} can act
+as any of them. Don't use it in production.
+"""
+
+
 @click.group(epilog=("\b\nExample: sennit network create demo.toml\n"))
 def network() -> None:
     """Make a network of nodes."""
@@ -44,6 +51,7 @@ def network() -> None:
 def create(file: Path, out: Path | None, force: bool, as_json: bool) -> None:
     """Make a development network: keys, certificates, directories of nodes and users."""
     created = create_network(file, out, force=force)
+    click.echo(_WARNING.format(directory=_shown(created.directory)), err=True)
     if as_json:
         print_json(_as_json(created))
         return

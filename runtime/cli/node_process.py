@@ -4,6 +4,7 @@ The first SIGTERM, SIGINT or SIGHUP stops gracefully, and the process ends with 
 it at once, as if with 128 + the signal's number, whatever the loop does.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from runtime.cli.signals import StopSignals
 from runtime.config import NodeConfig
 from runtime.node import Node, tune_process
 from runtime.operations import NodeOperations
+
+log = logging.getLogger("sennit.node")
 
 
 class RunningNode(Protocol):
@@ -42,6 +45,12 @@ def run_node(directory: Path, *, log_level: str | None) -> None:
     """Run the node of ``directory`` until it has stopped."""
     config = NodeConfig.load(directory)
     log_to_stderr(log_level or config.log_level)
+    if config.keys_lie_open:
+        log.warning(
+            "THE KEYS OF THIS NODE LIE OPEN: their password is beside them, in %s. Whoever copies "
+            "the directory can act as this node. For development only; see docs/operations.md",
+            config.key_password.file,
+        )
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
     sys.path.insert(0, os.getcwd())
     node = Node(config)

@@ -17,7 +17,6 @@ Sealed bytes (`KeyStore.seal`), which others keep in places of their own:
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,15 +31,13 @@ from runtime.edge.files import (
     read_private_file,
     write_private_file,
 )
+from runtime.edge.key_password import PASSWORD_VARIABLE
 from runtime.edge.zmq_auth import CurveKeys, curve_keypair
 from runtime.errors import ConfigurationError, KeyInvalid, StoreUnusable
 from runtime.keys import PrivateKey, PublicKey
 
-PASSWORD_VARIABLE: Final = "SENNIT_KEY_PASSWORD"  # noqa: S105  the name of a variable
-
 _FILE_NAME: Final = "keystore"
 _FILE_BYTES_MAX: Final = 64 * 1024
-_PASSWORD_BYTES_MAX: Final = 1_024
 
 _MAGIC: Final = b"SENNITKS"
 _VERSION: Final = 1
@@ -164,20 +161,6 @@ def new_curve_keys() -> CurveKeys:
     return CurveKeys(public_key=public_key, secret_key=secret_key)
 
 
-def read_password(file: Path | None, environment: Mapping[str, str]) -> bytes:
-    """Return the password from ``SENNIT_KEY_PASSWORD``, or else from the private file."""
-    from_environment = environment.get(PASSWORD_VARIABLE)
-    if from_environment:
-        return from_environment.encode()
-    if file is None:
-        what = "is not set, and node.toml names no key_password_file"
-        raise ConfigurationError(PASSWORD_VARIABLE, what, "Set one of them")
-    password = read_private_file(file, bytes_max=_PASSWORD_BYTES_MAX).rstrip(b"\r\n")
-    if not password:
-        raise ConfigurationError(str(file), "is empty", "Write the password of the keys into it")
-    return password
-
-
 def _encrypt(secrets: _Secrets, password: bytes) -> bytes:
     salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
     header = _MAGIC + bytes([_VERSION, _LOG2_N, _R, _P]) + salt
@@ -201,7 +184,7 @@ def _decrypt(content: bytes, password: bytes, path: Path) -> _Secrets:
         plain = AESGCM(_derive(password, header)).decrypt(nonce, body, header)
     except (InvalidTag, ValueError) as error:
         what = "can't be opened: the password is wrong, or the file was changed"
-        do = f"Check {PASSWORD_VARIABLE} or the password file that node.toml names"
+        do = f"Check {PASSWORD_VARIABLE}, or the place of the password that node.toml names"
         raise ConfigurationError(str(path), what, do) from error
     return msgspec.msgpack.decode(plain, type=_Secrets)
 

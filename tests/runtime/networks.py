@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TypeVar
 
-from runtime.edge.keystore import KeyStore, read_password
+from runtime.edge.key_password import PasswordReader, PasswordSource
+from runtime.edge.keystore import KeyStore
 from runtime.network_bootstrap import CreatedNetwork, CreatedNode, create_network
 
 SPEC = """\
@@ -59,4 +60,5 @@ def make_network(directory: Path, spec: str = SPEC) -> CreatedNetwork:
 
 def open_keystore(node: CreatedNode) -> KeyStore:
     """Open a node's keystore as the node would."""
-    return KeyStore.open(node.directory / "keys", read_password(node.directory / "password", {}))
+    password = PasswordReader({}).read(PasswordSource(file=node.directory / "password"))
+    return KeyStore.open(node.directory / "keys", password)

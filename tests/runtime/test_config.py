@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.config import NodeConfig
+from runtime.edge.key_password import PasswordSource
 from runtime.errors import ConfigurationError
 from runtime.limits import PeerLimits
 
@@ -45,7 +46,7 @@ def test_what_is_left_out_has_its_default_and_paths_are_absolute(tmp_path: Path)
         store_directory=node / "store",
         users_file=node / "users.toml",
         notary=None,
-        key_password_file=None,
+        key_password=PasswordSource(directory=node),
         log_level="info",
         hold_unexpected=False,
     )
@@ -80,7 +81,7 @@ sessions_per_peer_max = 7
     assert config.certificates_directory == node / "certs"
     assert config.store_directory == node / "data"
     assert config.users_file == node / "people.toml"
-    assert config.key_password_file == node / "password"
+    assert config.key_password == PasswordSource(file=node / "password", directory=node)
     assert (config.notary, config.log_level, config.hold_unexpected) == (
         "validating",
         "debug",
@@ -144,3 +145,29 @@ def test_a_wrong_value_is_refused_with_its_line(tmp_path: Path, text: str, words
 def test_a_directory_without_a_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file or directory"):
         NodeConfig.load(tmp_path)
+
+
+def test_the_password_has_one_place(tmp_path: Path) -> None:
+    command = load(tmp_path, MINIMAL + 'key_password_command = ["pass", "show", "node"]\n')
+    credential = load(tmp_path, MINIMAL + 'key_password_credential = "node-keys"\n')
+    both = MINIMAL + 'key_password_command = ["pass"]\nkey_password_credential = "node"\n'
+
+    assert command.key_password.command == ("pass", "show", "node")
+    assert credential.key_password.credential == "node-keys"
+    assert "more than one key_password_... place" in refused(tmp_path, both)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", " "])
+def test_a_credential_is_a_name_and_no_path(tmp_path: Path, name: str) -> None:
+    text = MINIMAL + f'key_password_credential = "{name}"\n'
+
+    assert "is not the name of a credential" in refused(tmp_path, text)
+
+
+def test_keys_lie_open_when_their_password_is_beside_them(tmp_path: Path) -> None:
+    beside = load(tmp_path, MINIMAL + 'key_password_file = "password"\n')
+    apart = load(tmp_path, MINIMAL + 'key_password_file = "/run/secrets/node"\n')
+
+    assert beside.keys_lie_open
+    assert not apart.keys_lie_open
+    assert not load(tmp_path, MINIMAL).keys_lie_open

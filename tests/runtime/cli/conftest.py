@@ -11,7 +11,8 @@ import pytest
 
 from runtime.client_config import load_users
 from runtime.config import NodeConfig
-from runtime.edge.keystore import KeyStore, read_password
+from runtime.edge.key_password import PasswordReader
+from runtime.edge.keystore import KeyStore
 from runtime.edge.rpc_server import RpcServer
 from runtime.network_bootstrap import create_network
 from tests.runtime.edge.fake_node import FakeNode
@@ -65,7 +66,7 @@ class Demo:
 def serve(directory: str, node: FakeNode) -> RpcServer:
     """Answer where the node of ``directory`` would."""
     config = NodeConfig.load(directory)
-    password = read_password(config.key_password_file, {})
+    password = PasswordReader({}).read(config.key_password)
     server = RpcServer(
         node,
         address=config.rpc_address,

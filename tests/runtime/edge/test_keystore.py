@@ -6,7 +6,7 @@ import pytest
 import zmq
 
 from runtime.edge.files import write_private_file
-from runtime.edge.keystore import KeyStore, new_curve_keys, read_password
+from runtime.edge.keystore import KeyStore, new_curve_keys
 from runtime.edge.zmq_auth import CurveKeys
 from runtime.errors import ConfigurationError, KeyInvalid, StoreUnusable
 from runtime.keys import ED25519, P256, PrivateKey
@@ -195,25 +195,3 @@ def test_a_generated_curve_pair_belongs_together() -> None:
     curve = new_curve_keys()
 
     assert zmq.curve_public(curve.secret_key) == curve.public_key
-
-
-def test_the_password_comes_from_the_environment_before_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    write_private_file(file, b"from file\n")
-
-    assert read_password(file, {"SENNIT_KEY_PASSWORD": "from variable"}) == b"from variable"
-    assert read_password(file, {"SENNIT_KEY_PASSWORD": ""}) == b"from file"
-    assert read_password(None, {"SENNIT_KEY_PASSWORD": "x"}) == b"x"
-
-
-def test_a_missing_open_or_empty_password_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    write_private_file(file, b"\n")
-
-    with pytest.raises(ConfigurationError, match=r"is not set, and node\.toml names no"):
-        read_password(None, {})
-    with pytest.raises(ConfigurationError, match="is empty"):
-        read_password(file, {})
-    file.chmod(0o644)
-    with pytest.raises(ConfigurationError, match="chmod 600"):
-        read_password(file, {})
