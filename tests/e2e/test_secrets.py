@@ -70,7 +70,7 @@ def test_a_node_takes_its_password_from_a_credential(
 
 
 def test_a_node_of_a_development_network_warns_that_its_keys_lie_open() -> None:
-    with NetworkDriver(EMBEDDED) as network:
+    with NetworkDriver.create(EMBEDDED) as network:
         alice = network.node("alice")
         alice.start()
         found = alice.output()
