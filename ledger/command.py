@@ -13,8 +13,7 @@ from runtime.cli.connect import NodeChoice, node_options, open_client
 from runtime.cli.errors import EXIT_FAILED
 from runtime.cli.flow import json_option, only_node
 from runtime.cli.output import print_json, print_table
-from runtime.codec import unpack
-from runtime.operations import Arguments, FlowDetail
+from runtime.operations import FlowDetail
 
 
 @click.group(epilog="\b\nExample: sennit ledger recover demo/nodes/seller --all\n")
@@ -33,8 +32,7 @@ def waiting(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
     recover.
     """
     with open_client(only_node(choice, words)) as client:
-        returned = client.result(client.start_flow(waiting_flow.name), None)
-    rows = unpack(returned.value, list[WaitingTransaction])
+        rows = client.start_flow(waiting_flow).result()
     if as_json:
         print_json([_as_json(row) for row in rows])
     elif not rows:
@@ -91,15 +89,13 @@ def recover(
     are_all_final = True
     with open_client(address) as client:
         if is_all:
-            returned = client.result(client.start_flow(waiting_flow.name), None)
-            tx_ids = [row.tx_id for row in unpack(returned.value, list[WaitingTransaction])]
+            tx_ids = [row.tx_id for row in client.start_flow(waiting_flow).result()]
         for tx_id in tx_ids:
-            named = Arguments(named={"tx_id": str(tx_id)})
-            flow_id = client.start_flow(recover_flow.name, named)
-            detail = client.flow(flow_id)
+            handle = client.start_flow(recover_flow, tx_id)
+            detail = handle.detail()
             with suppress(gevent.Timeout), gevent.Timeout(seconds):
                 # A held flow waits for an operator, who is us.
-                for detail in client.watch(flow_id):
+                for detail in handle.watch():
                     if detail.row.is_ended or detail.row.status == "held":
                         break
             is_final = detail.row.status == "completed"

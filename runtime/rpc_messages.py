@@ -44,6 +44,7 @@ from runtime.operations import (
     FlowResult,
     JournalRow,
     NodeInfo,
+    OnRepeat,
     UnclaimedRow,
 )
 
@@ -108,6 +109,14 @@ class StartFlow:
     flow_name: str
     arguments: Arguments
     client_id: str | None = None
+    on_repeat: OnRepeat = "attach_if_same"
+
+
+@message(name="rpc.FindFlow")
+class FindFlow:
+    """The flow of a client id of the user's own: `Found`."""
+
+    client_id: str
 
 
 @message(name="rpc.ListFlowKinds")
@@ -212,6 +221,7 @@ class GetInfo:
 
 Request = (
     StartFlow
+    | FindFlow
     | ListFlowKinds
     | ListFlows
     | GetFlow
@@ -230,11 +240,29 @@ Request = (
 )
 
 
+def has_effect(request: Request) -> bool:
+    """Tell whether asking it twice would do something twice, or be answered otherwise."""
+    match request:
+        case StartFlow():
+            return request.client_id is None or request.on_repeat == "refuse"
+        case KillFlow() | RetryFlow() | StopNode() | ForgetClientId() | DropUnclaimed():
+            return True
+        case _:
+            return False
+
+
 @message(name="rpc.Started")
 class Started:
     """The flow is durable."""
 
     flow_id: str
+
+
+@message(name="rpc.Found")
+class Found:
+    """The flow of the client id, if it stands for one."""
+
+    flow_id: str | None
 
 
 @message(name="rpc.FlowKinds")
@@ -294,6 +322,7 @@ class Failure:
 
 Answer = (
     Started
+    | Found
     | FlowKinds
     | FlowPage
     | FlowDetail

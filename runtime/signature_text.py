@@ -25,8 +25,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from runtime.codec import Packed, unpack
-from runtime.errors import BadArguments, SennitError
+from runtime.codec import Packed, unpack, unpack_any
+from runtime.errors import BadArguments, BadMessage, SennitError
 from runtime.message_class import TAG_FIELD, name_of
 from runtime.schema import hints_of, members, people_text
 
@@ -140,7 +140,7 @@ def _sorted_out(
 def _value(target: Target, name: str, annotation: Any, given: object) -> object:
     try:
         if isinstance(given, Packed):
-            return unpack(given, object if annotation is Parameter.empty else annotation)
+            return _unpacked(target, annotation, given)
         return _Reader(target.convert).read(annotation, given)
     except (ValueError, TypeError, ArithmeticError, SennitError) as error:
         reason = f": {error}" if str(error) else ""
@@ -148,6 +148,17 @@ def _value(target: Target, name: str, annotation: Any, given: object) -> object:
             f"{name} must be {people_text(annotation)}, not {_shown(given)}{reason}; "
             f"for example {name}={_example(annotation)}. Signature: {target.text}"
         ) from error
+
+
+def _unpacked(target: Target, annotation: Any, given: Packed) -> object:
+    """Return a packed value; text where something else is wanted is read as a person's."""
+    try:
+        return unpack(given, object if annotation is Parameter.empty else annotation)
+    except BadMessage:
+        value = unpack_any(given)
+        if not isinstance(value, str):
+            raise
+        return _Reader(target.convert).read(annotation, value)
 
 
 class _Reader:

@@ -262,6 +262,11 @@ class Arguments:
             # Perhaps it was written before the function had an annotation.
             return _repacked(body, codecs.result)
 
+    def unpack_result(self, packed: Packed) -> Any:
+        """Return a result that travels as a `Packed`; raises `BadMessage`."""
+        result = self._codecs_now().result
+        return unpack_any(packed) if result is Parameter.empty else unpack(packed, result)
+
     def from_text(
         self,
         given: Sequence[object] | Mapping[str, object],

@@ -12,7 +12,8 @@ from runtime.cli.matching import flow_name as matching_flow_name
 from runtime.cli.output import packed_as_builtins, print_json, print_table, time_text
 from runtime.edge.rpc_client import RpcAddress, RpcClient
 from runtime.ids import FlowId
-from runtime.operations import FLOWS_LIMIT_MAX, STATUSES, Arguments, FlowFilter
+from runtime.limits import CLIENT_ID_CHARACTERS_MAX
+from runtime.operations import FLOWS_LIMIT_MAX, ON_REPEAT, STATUSES, Arguments, FlowFilter, OnRepeat
 
 _FULL_ID_CHARACTERS: Final = 36
 
@@ -36,12 +37,20 @@ def flow() -> None:
 )
 @click.argument("words", nargs=-1, metavar="[NODE] FLOW [NAME=VALUE]...")
 @click.option("--client-id", metavar="ID", help="Starting it again with this id starts nothing.")
+@click.option(
+    "--on-repeat",
+    type=click.Choice(ON_REPEAT),
+    default=ON_REPEAT[0],
+    help="If the client id is in use: take that flow if flow and arguments are the same (the "
+    "default), whatever its arguments are, or never.",
+)
 @click.option("--watch/--no-watch", "is_watched", default=True, help="Stay until it ends (yes).")
 @json_option
 @node_options
 def start(
     words: tuple[str, ...],
     client_id: str | None,
+    on_repeat: OnRepeat,
     is_watched: bool,
     as_json: bool,
     choice: NodeChoice,
@@ -56,7 +65,8 @@ def start(
         raise click.UsageError("which flow? List them with: sennit flow names")
     with open_client(address, report_link) as client:
         name = matching_flow_name(rest[0], [kind.name for kind in client.flow_names()])
-        flow_id = client.start_flow(name, Arguments([*rest[1:]]), client_id=client_id)
+        starter = client.options(client_id=client_id, on_repeat=on_repeat)
+        flow_id = starter.start_text(name, Arguments([*rest[1:]])).id
         if is_watched:
             follow(client, flow_id, as_json=as_json)
         elif as_json:
@@ -239,6 +249,8 @@ def find_flow(client: RpcClient, text: str) -> FlowId:
     """Return the id that ``text`` is, or is enough of to find it."""
     if len(text) == _FULL_ID_CHARACTERS and text.count("-") == 4:
         return FlowId(text)
+    if 1 <= len(text) <= CLIENT_ID_CHARACTERS_MAX and (found := client.find(text)) is not None:
+        return found.id
     return matching_flow_id(text, client.flows(FlowFilter(limit=FLOWS_LIMIT_MAX)))
 
 

@@ -10,19 +10,27 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar, overload
 
 import gevent
 import gevent.event
 import zmq
 
-from runtime.codec import decode, encode, pack
-from runtime.edge.rpc_socket import RpcSocket
+from runtime.codec import decode, encode
+from runtime.edge.rpc_socket import RpcSocket, dealer
+from runtime.edge.rpc_starting import RpcHandle, RpcStarter
 from runtime.edge.zmq_auth import CurveKeys
 from runtime.edge.zmq_watch import EventWatch
-from runtime.errors import BadMessage, MisuseError, PermissionDenied, ResultNotReady, SennitError
+from runtime.errors import (
+    BadMessage,
+    ClientIdTaken,
+    MisuseError,
+    PermissionDenied,
+    ResultNotReady,
+    SennitError,
+)
+from runtime.flow import Flow
 from runtime.ids import FlowId
-from runtime.limits import FRAME_BYTES_MAX
 from runtime.operations import (
     JOURNAL_LIMIT_MAX,
     Arguments,
@@ -34,6 +42,7 @@ from runtime.operations import (
     FlowRow,
     JournalRow,
     NodeInfo,
+    OnRepeat,
     UnclaimedRow,
 )
 from runtime.rpc_messages import (
@@ -46,8 +55,10 @@ from runtime.rpc_messages import (
     Dropped,
     DropUnclaimed,
     Failure,
+    FindFlow,
     FlowKinds,
     ForgetClientId,
+    Found,
     GetFlow,
     GetInfo,
     GetResult,
@@ -69,20 +80,18 @@ from runtime.rpc_messages import (
     UnclaimedRows,
     WatchFlow,
     error_of,
+    has_effect,
 )
 
 A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 30.0
 
-HEARTBEAT_MS: Final = 5_000
-RECONNECT_MS: Final = 100
-RECONNECT_MS_MAX: Final = 1_000
 # What arrived before the connection broke is read within this time.
 LAST_WORDS_SECONDS: Final = 0.1
-# So that the last word (stop watching) leaves before the process ends.
-LINGER_MS: Final = 200
 
 _EVENTS: Final = (
     zmq.Event.CONNECTED
@@ -163,7 +172,7 @@ class RpcClient:
         self._is_connected = gevent.event.Event()
         self._is_decided = gevent.event.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = RpcSocket(_dealer(self._context, address))
+        self._socket = RpcSocket(dealer(self._context, address.server_key, address.user_keys))
         self._connection = EventWatch(self._socket.raw, _EVENTS, self._connection_changed)
         self._reader = gevent.spawn(self._read)
         try:
@@ -206,15 +215,54 @@ class RpcClient:
 
     # What can be asked
 
+    @overload
     def start_flow(
-        self, flow_name: str, arguments: Arguments | None = None, *, client_id: str | None = None
-    ) -> FlowId:
-        """Start a flow, durably, and return its id.
+        self, flow: Flow[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> RpcHandle[R]: ...
+    @overload
+    def start_flow(self, flow: str, /, *args: object, **kwargs: object) -> RpcHandle[object]: ...
+    def start_flow(
+        self, flow: Flow[..., object] | str, /, *args: object, **kwargs: object
+    ) -> RpcHandle[object]:
+        """Start a flow, durably; see `RpcStarter.start_flow`."""
+        return self.options().start(flow, args, kwargs)
 
-        With a ``client_id`` it can be called again at any time and gives the same flow.
-        """
-        request = StartFlow(flow_name, arguments or Arguments(), client_id)
+    def options(
+        self, *, client_id: str | None = None, on_repeat: OnRepeat = "attach_if_same"
+    ) -> RpcStarter:
+        """Return what starts flows with these options; see `runtime.node_verbs`."""
+        return RpcStarter(self, client_id=client_id, on_repeat=on_repeat)
+
+    def start(
+        self, flow_name: str, arguments: Arguments, client_id: str | None, on_repeat: OnRepeat
+    ) -> FlowId:
+        """Have the node start a flow, and return its id; `RpcStarter` is easier to use."""
+        request = StartFlow(flow_name, arguments, client_id, on_repeat)
         return FlowId(self._ask(request, Started).flow_id)
+
+    @overload
+    def find(self, client_id: str) -> RpcHandle[object] | None: ...
+    @overload
+    def find(self, client_id: str, flow: Flow[..., R]) -> RpcHandle[R] | None: ...
+    def find(
+        self, client_id: str, flow: Flow[..., object] | None = None
+    ) -> RpcHandle[object] | None:
+        """Return the flow of the user's client id, running or ended; starts nothing.
+
+        With ``flow``, the handle has the type of its result; raises `ClientIdTaken` if the id
+        stands for another flow.
+        """
+        flow_id = self._ask(FindFlow(client_id), Found).flow_id
+        if flow_id is None:
+            return None
+        handle = RpcHandle(self, FlowId(flow_id), flow)
+        if flow is not None and handle.name != flow.name:
+            raise ClientIdTaken(f"client id {client_id!r} stands for {handle.name}")
+        return handle
+
+    def handle(self, flow_id: str) -> RpcHandle[object]:
+        """Return a handle on a flow; whether the node has it shows when it is used."""
+        return RpcHandle(self, FlowId(flow_id))
 
     def flow_names(self) -> list[FlowKind]:
         """Return what can be started."""
@@ -322,7 +370,7 @@ class RpcClient:
         if self._socket.is_closed:
             raise MisuseError("this RpcClient is closed; make a new one")
         is_connected = self._is_connected.is_set()
-        if _has_effect(request) and not is_connected:
+        if has_effect(request) and not is_connected:
             raise self._unreachable("the connection is lost")
         pending = _Pending(request, encode(request))
         self._last_number += 1
@@ -412,7 +460,7 @@ class RpcClient:
         self._is_connected.set()
         self._is_decided.set()
         for number, pending in self._pending.items():
-            if not _has_effect(pending.request):
+            if not has_effect(pending.request):
                 self._transmit(number, pending.body)
         if self._was_connected:
             self._on_link(True)
@@ -424,7 +472,7 @@ class RpcClient:
             return
         self._is_connected.clear()
         self._on_link(False)
-        lost = [pending for pending in self._pending.values() if _has_effect(pending.request)]
+        lost = [pending for pending in self._pending.values() if has_effect(pending.request)]
         # Its answer may have arrived just before: a node that is told to stop says yes and goes.
         gevent.spawn_later(LAST_WORDS_SECONDS, self._fail, lost)
 
@@ -438,36 +486,3 @@ class RpcClient:
         self._is_decided.set()
         for pending in list(self._pending.values()):
             pending.put(error)
-
-
-def _dealer(context: zmq.Context[zmq.Socket[bytes]], address: RpcAddress) -> zmq.Socket[bytes]:
-    socket = context.socket(zmq.DEALER)
-    socket.curve_serverkey = address.server_key
-    socket.curve_publickey = address.user_keys.public_key
-    socket.curve_secretkey = address.user_keys.secret_key
-    socket.linger = LINGER_MS
-    socket.maxmsgsize = FRAME_BYTES_MAX
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.reconnect_ivl = RECONNECT_MS
-    socket.reconnect_ivl_max = RECONNECT_MS_MAX
-    # Not ``immediate``: then a broken connection would take along what has arrived, unread.
-    return socket
-
-
-def _has_effect(request: Request) -> bool:
-    """Tell whether asking it twice would do something twice, or be answered otherwise."""
-    match request:
-        case StartFlow():
-            return request.client_id is None
-        case KillFlow() | RetryFlow() | StopNode() | ForgetClientId() | DropUnclaimed():
-            return True
-        case _:
-            return False
-
-
-def arguments_of(*positional: object, **named: object) -> Arguments:
-    """Pack Python values as arguments for `RpcClient.start_flow`."""
-    return Arguments(
-        [pack(value) for value in positional],
-        {name: pack(value) for name, value in named.items()},
-    )

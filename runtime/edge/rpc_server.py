@@ -45,8 +45,10 @@ from runtime.rpc_messages import (
     Dropped,
     DropUnclaimed,
     Failure,
+    FindFlow,
     FlowKinds,
     ForgetClientId,
+    Found,
     GetFlow,
     GetInfo,
     GetResult,
@@ -92,7 +94,15 @@ LINGER_MS: Final = 300
 
 MayWait = StartFlow | GetResult | RetryFlow | KillFlow | ForgetClientId | DropUnclaimed
 Look = (
-    ListFlowKinds | ListFlows | GetFlow | ReadJournal | ListUnclaimed | Drain | StopNode | GetInfo
+    FindFlow
+    | ListFlowKinds
+    | ListFlows
+    | GetFlow
+    | ReadJournal
+    | ListUnclaimed
+    | Drain
+    | StopNode
+    | GetInfo
 )
 
 
@@ -262,6 +272,9 @@ class RpcServer:
     def _look(self, user: RpcUser, request: Look) -> Answer:
         operations = self._operations
         match request:
+            case FindFlow():
+                # Everybody may, and finds none of another user's.
+                return Found(operations.find(user.name, request.client_id))
             case ListFlowKinds():
                 return FlowKinds(operations.flow_names())
             case GetInfo():
@@ -298,7 +311,11 @@ class RpcServer:
                 user.permissions.require_start(user.name, request.flow_name)
                 return Started(
                     operations.start_flow(
-                        user.name, request.flow_name, request.arguments, request.client_id
+                        user.name,
+                        request.flow_name,
+                        request.arguments,
+                        request.client_id,
+                        request.on_repeat,
                     )
                 )
             case GetResult():

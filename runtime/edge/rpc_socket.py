@@ -5,10 +5,20 @@ Sending may swallow that signal (ZeroMQ's descriptor is edge-triggered, and a se
 mailbox too), so each send has the reader look once more.
 """
 
+from typing import Final
+
 import gevent.event
 import zmq
 
+from runtime.edge.zmq_auth import CurveKeys
 from runtime.edge.zmq_watch import SocketWatch
+from runtime.limits import FRAME_BYTES_MAX
+
+HEARTBEAT_MS: Final = 5_000
+RECONNECT_MS: Final = 100
+RECONNECT_MS_MAX: Final = 1_000
+# So that the last word (stop watching) leaves before the process ends.
+LINGER_MS: Final = 200
 
 
 class RpcSocket:
@@ -48,3 +58,20 @@ class RpcSocket:
     def _signal(self) -> bool:
         self._may_have_input.set()
         return False
+
+
+def dealer(
+    context: zmq.Context[zmq.Socket[bytes]], server_key: bytes, user_keys: CurveKeys
+) -> zmq.Socket[bytes]:
+    """Return the socket of a client, not connected."""
+    socket = context.socket(zmq.DEALER)
+    socket.curve_serverkey = server_key
+    socket.curve_publickey = user_keys.public_key
+    socket.curve_secretkey = user_keys.secret_key
+    socket.linger = LINGER_MS
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    # Not ``immediate``: then a broken connection would take along what has arrived, unread.
+    return socket

@@ -3,10 +3,10 @@
     with NetworkDriver.create(SPEC) as network:           # SPEC as for `sennit network create`
         network.start()
         seller = network.node("seller")
-        flow_id = seller.rpc.start_flow("trade.sell", arguments_of("Buyer", "bond", 95))
+        handle = seller.rpc.start_flow("trade.sell", "Buyer", "bond", price=95)
         network.node("buyer").kill()                      # SIGKILL
         network.node("buyer").start()
-        print(seller.rpc.result(flow_id, timeout_seconds=30.0).text)
+        print(handle.result(timeout=30))
 
 What always holds:
 

@@ -16,9 +16,8 @@ from rich.console import Console
 
 from ledger.amounts import Amount
 from runtime.cli.progress_view import ProgressView
-from runtime.codec import Packed, pack, unpack, unpack_any
 from runtime.ids import FlowId
-from runtime.operations import Arguments, FlowDetail, FlowFilter
+from runtime.operations import FlowDetail, FlowFilter
 from runtime.testing.driver import NetworkDriver, NodeProcess
 from samples.trade import PAUSE_VARIABLE
 from samples.trade.flows import CHECKING, COLLECTING, PROPOSING
@@ -64,15 +63,15 @@ def issue(network: NetworkDriver) -> None:
     """Have the bank give the buyer 100 dollars, and the seller a paper with its prospectus."""
     bank, buyer, seller = (network.node(name) for name in ("bank-of-breakfast", "buyer", "seller"))
     say("The bank issues 100.00 USD to the buyer, and a commercial paper to the seller")
-    run(bank, "finance.issue_cash", amount=pack(CASH), owner=buyer.name, notary="Notary")
+    run(bank, "finance.issue_cash", amount=CASH, owner=buyer.name, notary="Notary")
     run(
         bank,
         "finance.issue_paper",
         owner=seller.name,
-        face_value=pack(CASH),
-        maturity=pack(datetime.now(UTC) + timedelta(days=30)),
+        face_value=CASH,
+        maturity=datetime.now(UTC) + timedelta(days=30),
         notary="Notary",
-        prospectus=pack(PROSPECTUS),
+        prospectus=PROSPECTUS,
     )
     wait_until(lambda: holdings(buyer).cash == CASH, "the buyer has the cash")
     wait_until(lambda: holdings(seller).papers == 1, "the seller has the paper")
@@ -86,13 +85,10 @@ def trade(network: NetworkDriver, *, anonymous: bool) -> object:
     buyer, seller = network.node("buyer"), network.node("seller")
     under = " under one-time keys" if anonymous else ""
     say(f"The seller offers the paper to the buyer for 95.00 USD{under}")
-    flow_id = seller.rpc.start_flow(
-        "trade.sell",
-        Arguments(named={"buyer": buyer.name, "price": pack(PRICE), "anonymous": pack(anonymous)}),
-        client_id="demo-trade",
-    )
+    starter = seller.rpc.options(client_id="demo-trade")
+    handle = starter.start_flow("trade.sell", buyer=buyer.name, price=PRICE, anonymous=anonymous)
     with ProgressView(["Seller", "Buyer"], console=console) as view:
-        watchers = [gevent.spawn(follow, view, "Seller", seller, flow_id)]
+        watchers = [gevent.spawn(follow, view, "Seller", seller, handle.id)]
         buyers_flow = wait_for_flow(buyer)
         watchers.append(gevent.spawn(follow, view, "Buyer", buyer, buyers_flow))
         wait_until(lambda: current(buyer, buyers_flow) in KILL_AT, "the buyer is in the middle")
@@ -103,11 +99,10 @@ def trade(network: NetworkDriver, *, anonymous: bool) -> object:
         view.note("Buyer", "started again: recovers from its journal")
         buyer.start()
         watchers.append(gevent.spawn(follow, view, "Buyer", buyer, buyers_flow))
-        result = seller.rpc.result(flow_id, WAIT_SECONDS)
-        bought = buyer.rpc.result(buyers_flow, WAIT_SECONDS)
+        sold_id = handle.result(WAIT_SECONDS)
+        bought_id = buyer.rpc.handle(buyers_flow).result(WAIT_SECONDS)
         gevent.joinall(watchers[::2], timeout=WAIT_SECONDS)
     say(f'The buyer was killed with SIGKILL at "{killed_at}", and went on from its journal')
-    sold_id, bought_id = unpack_any(result.value), unpack_any(bought.value)
     if sold_id != bought_id:
         raise click.ClickException(f"the seller says {sold_id}, the buyer says {bought_id}")
     say(f"Both sides hold transaction [cyan]{sold_id}[/]")
@@ -161,16 +156,16 @@ def check(network: NetworkDriver, tx_id: object) -> None:
         raise click.ClickException(f"transaction {tx_id}: expected {expected}")
 
 
-def run(node: NodeProcess, flow: str, **named: str | Packed) -> object:
+def run(node: NodeProcess, flow: str, **named: object) -> object:
     """Run a flow of a node to its end and return its result."""
-    flow_id = node.rpc.start_flow(flow, Arguments(named=named))
-    return unpack_any(node.rpc.result(flow_id, WAIT_SECONDS).value)
+    return node.rpc.start_flow(flow, **named).result(WAIT_SECONDS)
 
 
 def holdings(node: NodeProcess) -> Holdings:
     """Return what a node owns."""
-    flow_id = node.rpc.start_flow("trade.holdings")
-    return unpack(node.rpc.result(flow_id, WAIT_SECONDS).value, Holdings)
+    held = run(node, "trade.holdings")
+    assert isinstance(held, Holdings)
+    return held
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

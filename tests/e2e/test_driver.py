@@ -27,7 +27,7 @@ def network() -> Iterator[NetworkDriver]:
 
 def add(node: NodeProcess, a: int, b: int, client_id: str | None = None) -> str:
     arguments = Arguments([str(a), str(b)])
-    flow_id = node.rpc.start_flow("tests.e2e.flows.add", arguments, client_id=client_id)
+    flow_id = node.rpc.options(client_id=client_id).start_text("tests.e2e.flows.add", arguments).id
     return node.rpc.result(flow_id, SECONDS).text
 
 
@@ -62,7 +62,11 @@ def test_only_nodes_that_are_down_are_started(network: NetworkDriver) -> None:
 def test_a_killed_node_starts_again_with_its_data(network: NetworkDriver) -> None:
     alice = network.node("alice")
     alice.start()
-    flow_id = alice.rpc.start_flow("tests.e2e.flows.add", Arguments(["2", "3"]), client_id="sum")
+    flow_id = (
+        alice.rpc.options(client_id="sum")
+        .start_text("tests.e2e.flows.add", Arguments(["2", "3"]))
+        .id
+    )
     alice.rpc.result(flow_id, SECONDS)
 
     alice.kill()
@@ -98,14 +102,12 @@ def test_a_crash_point_kills_the_process_at_that_commit(network: NetworkDriver) 
     alice.start(crash_at="after:1")
 
     with alice.connect() as rpc:
-        job = gevent.spawn(
-            rpc.start_flow, "tests.e2e.flows.add", Arguments(["2", "3"]), client_id="sum"
-        )
+        job = gevent.spawn(rpc.options(client_id="sum").start_flow, "tests.e2e.flows.add", 2, 3)
         code = alice.wait_for_exit(SECONDS)
         alice.start()
 
         assert code == -signal.SIGKILL
-        assert rpc.result(job.get(timeout=SECONDS), SECONDS).text == "5"
+        assert job.get(timeout=SECONDS).result(SECONDS) == 5
 
 
 def test_nothing_is_left_behind_at_the_end() -> None:

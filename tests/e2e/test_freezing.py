@@ -29,7 +29,11 @@ def alice() -> Iterator[NodeProcess]:
 
 def freeze(node: NodeProcess, name: str, *arguments: str) -> FlowId:
     """Start a flow that stops the node, and wait until it has; return its id."""
-    flow_id = node.rpc.start_flow(f"tests.e2e.stubborn_flows.{name}", Arguments([*arguments]))
+    flow_id = (
+        node.rpc.options()
+        .start_text(f"tests.e2e.stubborn_flows.{name}", Arguments([*arguments]))
+        .id
+    )
     node.wait_until(lambda: STILL in node.output(), "stood still", SECONDS)
     return flow_id
 
@@ -136,7 +140,7 @@ def test_what_libraries_wait_in_holds_up_nobody_because_it_is_patched(alice: Nod
     begin(alice, "nap")
 
     assert double_of(alice, 21) == "42"
-    program = alice.rpc.start_flow("tests.e2e.stubborn_flows.run_program")
+    program = alice.rpc.start_flow("tests.e2e.stubborn_flows.run_program").id
     assert alice.rpc.result(program, SECONDS).text == "7"
     assert STILL not in alice.output()
 

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from runtime.edge.rpc_client import arguments_of
 from runtime.testing.driver import NetworkDriver
 from tests.e2e.networks import EMBEDDED
 
@@ -15,7 +14,7 @@ def test_a_flow_that_hands_sets_to_a_step_is_replayed_in_a_process_with_another_
         alice = network.node("alice")
         alice.launch(environment={"PYTHONHASHSEED": "1"})
         alice.wait_until_up()
-        flow_id = alice.rpc.start_flow("tests.e2e.flows.count_and_wait", arguments_of(WORDS))
+        flow_id = alice.rpc.start_flow("tests.e2e.flows.count_and_wait", WORDS).id
         alice.wait_until(lambda: alice.rpc.flow(flow_id).row.status == "waiting", "slept", SECONDS)
         alice.kill()
 

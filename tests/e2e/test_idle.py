@@ -54,11 +54,13 @@ def node() -> Iterator[NodeProcess]:
     with NetworkDriver.create(EMBEDDED) as network:
         network.start()
         alice, bob = network.node("alice"), network.node("bob")
-        started = alice.rpc.start_flow("tests.e2e.flows.greet", Arguments(["Bob", "Alice"]))
+        started = (
+            alice.rpc.options().start_text("tests.e2e.flows.greet", Arguments(["Bob", "Alice"])).id
+        )
         alice.rpc.result(started, 30.0)
         alice.wait_until(lambda: is_idle(alice) and is_idle(bob), "come to rest", 30.0)
         for name, arguments in (("sleep_a_week", []), ("await_peer", ["Bob"])):
-            alice.rpc.start_flow(f"tests.e2e.flows.{name}", Arguments([*arguments]))
+            alice.rpc.options().start_text(f"tests.e2e.flows.{name}", Arguments([*arguments]))
         alice.wait_until(lambda: alice.rpc.info().unacknowledged == 0, "been heard", 30.0)
         yield alice
 

@@ -35,8 +35,10 @@ def alice() -> Iterator[NodeProcess]:
 
 def begin(node: NodeProcess, name: str, *arguments: str) -> FlowId:
     """Start a flow and wait until it waits in its own code."""
-    flow_id = node.rpc.start_flow(
-        f"tests.e2e.stubborn_flows.{name}", Arguments([*arguments]), client_id=name
+    flow_id = (
+        node.rpc.options(client_id=name)
+        .start_text(f"tests.e2e.stubborn_flows.{name}", Arguments([*arguments]))
+        .id
     )
     double_of(node, 1)
     return flow_id
@@ -44,8 +46,10 @@ def begin(node: NodeProcess, name: str, *arguments: str) -> FlowId:
 
 def double_of(node: NodeProcess, number: int) -> str:
     """Have the node run another flow, as a sign that it does."""
-    flow_id = node.rpc.start_flow(
-        "tests.e2e.stubborn_flows.double_in_thread", Arguments([str(number)])
+    flow_id = (
+        node.rpc.options()
+        .start_text("tests.e2e.stubborn_flows.double_in_thread", Arguments([str(number)]))
+        .id
     )
     return node.rpc.result(flow_id, SECONDS).text
 
@@ -108,11 +112,13 @@ def test_killed_steps_in_threads_use_up_no_threads_and_are_listed(alice: NodePro
     alice.stop()
     config.write_text(f"step_threads = 2\n{config.read_text()}")
     alice.start()
-    flow_ids = [alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread") for _ in range(2)]
+    flow_ids = [
+        alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread").id for _ in range(2)
+    ]
     alice.wait_until(lambda: len(alice.rpc.info().step_threads) == 2, "run both", SECONDS)
     for _ in range(10):
         alice.rpc.kill(flow_ids[-2])
-        flow_ids.append(alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread"))
+        flow_ids.append(alice.rpc.start_flow("tests.e2e.stubborn_flows.block_a_thread").id)
     for flow_id in flow_ids[-2:]:
         alice.rpc.kill(flow_id)
 

@@ -31,7 +31,7 @@ def waiting(node: NodeProcess) -> list[dict[str, object]]:
 
 def sell(network: NetworkDriver) -> FlowId:
     arguments = Arguments(named={"buyer": "Buyer", "price": pack(trade.PRICE)})
-    return network.node("seller").rpc.start_flow("trade.sell", arguments)
+    return network.node("seller").rpc.options().start_text("trade.sell", arguments).id
 
 
 @pytest.fixture

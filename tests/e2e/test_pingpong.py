@@ -28,7 +28,7 @@ SAMPLE: Final = (
 
 
 def play(rpc: RpcClient) -> FlowResult:
-    flow_id = rpc.start_flow(PING, Arguments(["Bob", str(ROUNDS)]), client_id="game")
+    flow_id = rpc.options(client_id="game").start_text(PING, Arguments(["Bob", str(ROUNDS)])).id
     return rpc.result(flow_id, timeout_seconds=30.0)
 
 

@@ -35,7 +35,7 @@ def network() -> Iterator[NetworkDriver]:
 def make_busy(node: NodeProcess) -> set[str]:
     """Start flows that wait in every way there is, and some that compute; return their ids."""
     return {
-        node.rpc.start_flow(f"tests.e2e.flows.{name}", Arguments([*arguments]))
+        node.rpc.options().start_text(f"tests.e2e.flows.{name}", Arguments([*arguments])).id
         for name, arguments in BUSY.items()
         for _ in range(OF_EACH)
     }
@@ -96,7 +96,7 @@ def test_a_node_that_is_stopped_while_users_start_flows_tells_them_and_loses_non
     def start_until_it_stops() -> None:
         with alice.connect() as rpc, suppress(NodeUnreachable, NodeStopped):
             while True:
-                started.add(rpc.start_flow("tests.e2e.flows.sleep_a_week"))
+                started.add(rpc.start_flow("tests.e2e.flows.sleep_a_week").id)
 
     users = [gevent.spawn(start_until_it_stops) for _ in range(4)]
     alice.wait_until(lambda: len(started) > 20, "started flows", 20.0)

@@ -49,7 +49,9 @@ def start(alice: NodeProcess, state: str, how: str) -> FlowId:
     """Start the flow that uses one session once, and return its id."""
     written = [PEERS.get(state, "Bob"), state, f'["{how}"]', str(PAUSE_SECONDS)]
     arguments = Arguments([*written, str(PATIENCE_SECONDS)])
-    return alice.rpc.start_flow("tests.runtime.engine.using_sessions.use_it", arguments)
+    return (
+        alice.rpc.options().start_text("tests.runtime.engine.using_sessions.use_it", arguments).id
+    )
 
 
 def test_each_use_in_each_state(network: NetworkDriver) -> None:

@@ -52,7 +52,7 @@ def issue(network: NetworkDriver) -> None:
 
 def run(node: NodeProcess, flow: str, **named: str | Packed) -> FlowResult:
     """Run a flow to its end."""
-    return node.rpc.result(node.rpc.start_flow(flow, Arguments(named=named)), SECONDS)
+    return node.rpc.result(node.rpc.options().start_text(flow, Arguments(named=named)).id, SECONDS)
 
 
 def holdings(node: NodeProcess) -> Holdings:
@@ -67,7 +67,7 @@ def scenario(*, is_anonymous: bool) -> Scenario:
         arguments = Arguments(
             named={"buyer": "Buyer", "price": pack(PRICE), "anonymous": pack(is_anonymous)}
         )
-        flow_id = rpc.start_flow("trade.sell", arguments, client_id="trade")
+        flow_id = rpc.options(client_id="trade").start_text("trade.sell", arguments).id
         return rpc.result(flow_id, SECONDS)
 
     return Scenario(

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.codec import unpack_any
 from runtime.edge.keystore import new_curve_keys
-from runtime.edge.rpc_client import RpcClient, arguments_of
+from runtime.edge.rpc_client import RpcClient
 from runtime.errors import (
     BadArguments,
     ClientIdInvalid,
@@ -75,7 +75,7 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(network: Network) -> None:
 def test_a_flow_is_started_with_text_and_its_result_comes_back(network: Network) -> None:
     client = network.client("ann")
 
-    flow_id = client.start_flow("trade.add", Arguments(["3"], {"right": "4"}))
+    flow_id = client.options().start_text("trade.add", Arguments(["3"], {"right": "4"})).id
 
     result = client.result(flow_id, SECONDS)
     assert unpack_any(result.value) == 7
@@ -85,13 +85,13 @@ def test_a_flow_is_started_with_text_and_its_result_comes_back(network: Network)
 def test_a_flow_is_started_with_values(network: Network) -> None:
     client = network.client("ann")
 
-    flow_id = client.start_flow("trade.add", arguments_of(3, right=4))
+    flow_id = client.start_flow("trade.add", 3, right=4).id
 
     assert client.result(flow_id, SECONDS).text == "7"
 
 
 def test_the_user_is_the_owner_of_the_key(network: Network) -> None:
-    flow_id = network.client("bob").start_flow("trade.wait")
+    flow_id = network.client("bob").start_flow("trade.wait").id
 
     assert network.node.by_id[flow_id].user == "bob"
 
@@ -99,8 +99,8 @@ def test_the_user_is_the_owner_of_the_key(network: Network) -> None:
 def test_the_same_client_id_gives_the_same_flow(network: Network) -> None:
     client = network.client("ann")
 
-    first = client.start_flow("trade.wait", client_id="order-17")
-    second = client.start_flow("trade.wait", client_id="order-17")
+    first = client.options(client_id="order-17").start_flow("trade.wait").id
+    second = client.options(client_id="order-17").start_flow("trade.wait").id
 
     assert first == second
 
@@ -114,8 +114,8 @@ def test_what_can_be_started_comes_with_signature_and_docstring(network: Network
 
 def test_flows_are_listed_newest_first_and_filtered(network: Network) -> None:
     client = network.client("ann")
-    waiting = client.start_flow("trade.wait")
-    added = client.start_flow("trade.add", Arguments(["1", "2"]))
+    waiting = client.start_flow("trade.wait").id
+    added = client.options().start_text("trade.add", Arguments(["1", "2"])).id
 
     assert [row.id for row in client.flows()] == [added, waiting]
     assert [row.id for row in client.flows(FlowFilter(statuses=["waiting"]))] == [waiting]
@@ -125,7 +125,7 @@ def test_flows_are_listed_newest_first_and_filtered(network: Network) -> None:
 
 def test_one_flow_is_shown_with_what_it_waits_for(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     detail = client.flow(flow_id)
 
@@ -136,7 +136,7 @@ def test_one_flow_is_shown_with_what_it_waits_for(network: Network) -> None:
 
 def test_a_journal_is_read_page_by_page(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     rows = list(client.journal(flow_id))
 
@@ -146,7 +146,7 @@ def test_a_journal_is_read_page_by_page(network: Network) -> None:
 def test_the_operator_intervenes(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "sennit.operator")
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     client.retry(flow_id)
     was_live = client.kill(flow_id)
@@ -169,7 +169,7 @@ def test_the_operator_intervenes(network: Network, caplog: pytest.LogCaptureFixt
 
 def test_a_slow_result_holds_up_nobody_else(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     waiting = gevent.spawn(client.result, flow_id, SECONDS)
     gevent.sleep(0)
 
@@ -185,7 +185,7 @@ def test_a_slow_result_holds_up_nobody_else(network: Network) -> None:
 
 def test_a_flows_own_error_arrives_as_its_class_with_its_fields(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.buy")
+    flow_id = client.start_flow("trade.buy").id
 
     with pytest.raises(UnacceptablePrice) as raised:
         client.result(flow_id, SECONDS)
@@ -195,7 +195,7 @@ def test_a_flows_own_error_arrives_as_its_class_with_its_fields(network: Network
 
 def test_the_result_of_a_killed_and_of_a_failed_flow_raise_so(network: Network) -> None:
     client = network.client("ann")
-    killed, failed = client.start_flow("trade.wait"), client.start_flow("trade.wait")
+    killed, failed = client.start_flow("trade.wait").id, client.start_flow("trade.wait").id
     client.kill(killed)
     network.node.fail_otherwise(failed)
 
@@ -207,7 +207,7 @@ def test_the_result_of_a_killed_and_of_a_failed_flow_raise_so(network: Network) 
 
 def test_a_result_that_takes_too_long_is_a_timeout_and_the_flow_goes_on(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     with pytest.raises(ResultNotReady, match="has not ended yet"):
         client.result(flow_id, 0.05)
@@ -223,7 +223,7 @@ def test_misuse_arrives_as_the_same_class_with_its_text(network: Network) -> Non
     with pytest.raises(UnknownFlow, match="no flow with the id 17"):
         client.flow(FlowId("17"))
     with pytest.raises(BadArguments, match="'right' is missing"):
-        client.start_flow("trade.add", Arguments(["1"]))
+        client.options().start_text("trade.add", Arguments(["1"]))
 
 
 def test_a_bug_in_the_node_arrives_as_an_error_id_that_stands_in_its_log(
@@ -261,9 +261,9 @@ def test_a_user_starts_only_what_they_may(network: Network) -> None:
 
 
 def test_without_read_a_user_sees_only_their_own_flows(network: Network) -> None:
-    of_ann = network.client("ann").start_flow("trade.wait")
+    of_ann = network.client("ann").start_flow("trade.wait").id
     client = network.client("bob")
-    of_bob = client.start_flow("trade.wait")
+    of_bob = client.start_flow("trade.wait").id
 
     assert [row.id for row in client.flows()] == [of_bob]
     assert client.flow(of_bob).row.user == "bob"
@@ -280,13 +280,13 @@ def test_without_read_a_user_sees_only_their_own_flows(network: Network) -> None
 
 
 def test_read_sees_all_and_changes_nothing(network: Network) -> None:
-    of_ann = network.client("ann").start_flow("trade.wait")
+    of_ann = network.client("ann").start_flow("trade.wait").id
     client = network.client("sam")
 
     assert [row.id for row in client.flows()] == [of_ann]
     assert len(list(client.journal(of_ann))) == 3
     for change in (
-        lambda: client.start_flow("trade.wait"),
+        lambda: client.start_flow("trade.wait").id,
         lambda: client.kill(of_ann),
         lambda: client.retry(of_ann),
         lambda: client.drop_unclaimed("other.sell"),

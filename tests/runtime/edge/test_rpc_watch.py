@@ -50,7 +50,7 @@ def network() -> Iterator[Network]:
 
 def test_a_watch_shows_the_flow_now_then_each_change_until_its_end(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     watch = client.watch(flow_id)
 
     first = next(watch)
@@ -67,7 +67,7 @@ def test_a_watch_shows_the_flow_now_then_each_change_until_its_end(network: Netw
 
 def test_a_flow_that_moves_fast_is_shown_as_it_is_and_not_move_by_move(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     flow = network.node.by_id[flow_id]
     watch = client.watch(flow_id)
     next(watch)
@@ -82,7 +82,7 @@ def test_a_flow_that_moves_fast_is_shown_as_it_is_and_not_move_by_move(network: 
 
 def test_an_ended_watch_is_forgotten_by_the_node(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     watchers = network.node.by_id[flow_id].watchers
     watch = client.watch(flow_id)
     next(watch)
@@ -101,7 +101,7 @@ def test_a_client_that_vanished_is_forgotten(
     network.server.close()
     network.server = network.serve()
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     watchers = network.node.by_id[flow_id].watchers
     watch = client.watch(flow_id)
     next(watch)
@@ -118,7 +118,7 @@ def test_a_watch_goes_on_after_the_node_was_started_again(network: Network) -> N
     links: list[bool] = []
     client = RpcClient(network.address("ann"), on_link=links.append)
     network.clients.append(client)
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     watch = client.watch(flow_id)
     next(watch)
 
@@ -133,7 +133,7 @@ def test_a_watch_goes_on_after_the_node_was_started_again(network: Network) -> N
 
 def test_what_only_looks_is_asked_again_after_the_node_was_started_again(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait", client_id="a")
+    flow_id = client.options(client_id="a").start_flow("trade.wait").id
     result = gevent.spawn(client.result, flow_id, SECONDS)
     gevent.sleep(0)
     client.info()
@@ -147,7 +147,7 @@ def test_what_only_looks_is_asked_again_after_the_node_was_started_again(network
 
 def test_what_may_have_had_an_effect_is_not_asked_again(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     network.server.close()
     while client._is_connected.is_set():
         gevent.sleep(0.01)
@@ -160,7 +160,7 @@ def test_a_connection_lost_before_the_answer_says_that_nobody_knows_the_outcome(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     def crash_while_killing(flow_id: FlowId) -> bool:
         gevent.spawn(network.server.close)
@@ -197,7 +197,7 @@ def test_too_many_waiting_requests_are_refused_and_the_node_goes_on(
     network.server.close()
     network.server = network.serve()
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     waiting = [gevent.spawn(client.result, flow_id, SECONDS) for _ in range(2)]
     gevent.sleep(0)
     client.info()
@@ -214,7 +214,7 @@ def test_too_many_watches_of_one_client_are_refused(
 ) -> None:
     monkeypatch.setattr(rpc_server, "WATCHES_PER_CLIENT_MAX", 1)
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     first = client.watch(flow_id)
     next(first)
 
@@ -269,7 +269,7 @@ def test_a_watch_of_a_flow_that_the_node_can_not_show_fails_alone(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
 
     def broken(flow: object) -> FlowDetail:
         raise ZeroDivisionError
@@ -286,7 +286,7 @@ def test_a_watch_of_a_flow_that_the_node_can_not_show_fails_alone(
 
 def test_a_closed_client_says_so(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     waiting = gevent.spawn(client.result, flow_id, SECONDS)
     gevent.sleep(0)
 
@@ -314,7 +314,7 @@ def test_a_server_may_be_used_with_with(network: Network) -> None:
 def test_a_number_that_is_used_twice_watches_once(network: Network) -> None:
     context = zmq.green.Context()
     socket = raw_socket(network, context)
-    flow_id = network.client("ann").start_flow("trade.wait")
+    flow_id = network.client("ann").start_flow("trade.wait").id
     watchers = network.node.by_id[flow_id].watchers
 
     for _ in range(2):
@@ -333,7 +333,7 @@ def test_a_client_that_does_not_read_loses_its_watches_and_the_node_goes_on(
     network.server.close()
     network.server = network.serve()
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait", client_id="x" * 10_000)
+    flow_id = client.options(client_id="x" * 10_000).start_flow("trade.wait").id
     watchers = network.node.by_id[flow_id].watchers
     context = zmq.green.Context()
     socket = raw_socket(network, context)
@@ -380,7 +380,7 @@ def test_a_client_that_asks_without_pause_leaves_time_for_others(
 
 def test_an_answer_that_is_too_large_to_send_fails_alone(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     network.node.end(network.node.by_id[flow_id], result="x" * (MESSAGE_BYTES_MAX - 10))
 
     with pytest.raises(RequestFailed):
@@ -394,7 +394,7 @@ def test_a_node_that_does_not_answer_in_time_is_busy(
 ) -> None:
     monkeypatch.setattr(rpc_client, "ANSWER_SECONDS", 0.05)
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait")
+    flow_id = client.start_flow("trade.wait").id
     monkeypatch.setattr(network.node, "kill", lambda flow_id: gevent.sleep(SECONDS))
 
     with pytest.raises(NodeUnreachable, match="the port is open, but the node does not answer"):
@@ -405,7 +405,7 @@ def test_a_request_that_can_not_be_encoded_is_refused_here(network: Network) -> 
     client = network.client("ann")
 
     with pytest.raises(UnserialisableMessage):
-        client.start_flow("trade.wait", Arguments(["x" * MESSAGE_BYTES_MAX]))
+        client.options().start_text("trade.wait", Arguments(["x" * MESSAGE_BYTES_MAX]))
 
     assert client.info().commits == 42
 
