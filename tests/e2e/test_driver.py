@@ -198,7 +198,8 @@ def test_data_can_be_saved_and_brought_back(network: NetworkDriver, tmp_path: Pa
     network.restore(tmp_path / "saved")
 
     alice.start()
-    assert (add(alice, 5, 5, "saved"), add(alice, 5, 5, "lost")) == ("5", "10")
+    assert alice.rpc.find("lost") is None
+    assert (add(alice, 2, 3, "saved"), add(alice, 5, 5, "lost")) == ("5", "10")
 
 
 def test_a_network_can_be_made_where_one_wants_and_taken_over_later(tmp_path: Path) -> None:
