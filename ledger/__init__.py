@@ -7,6 +7,7 @@ private to the ledger, and may change.
 from ledger.amounts import Amount, Issued
 from ledger.builder import TransactionBuilder
 from ledger.contracts import Contract, belongs_to, contract, require
+from ledger.effect import FOREVER, Expected, NetEffect, net_effect
 from ledger.errors import (
     AttachmentInvalid,
     ContractRejected,
@@ -56,7 +57,7 @@ from ledger.flows.resolve import (
     send_states,
     send_transaction,
 )
-from ledger.flows.sign_transaction import sign_transaction
+from ledger.flows.sign_transaction import effect_on_us, sign_transaction
 from ledger.flows.storing import (
     attachment_content,
     import_attachment,
@@ -121,6 +122,7 @@ from ledger.vault import (
     Tracking,
     Update,
     Vault,
+    find_state,
     find_states,
     lock_states,
     query_vault,
@@ -142,6 +144,8 @@ __all__ = [
     "ContractRejected",
     "ContractState",
     "EXTERNAL_ID",
+    "Expected",
+    "FOREVER",
     "FilteredTransaction",
     "FinalityAborted",
     "FinalityUndecided",
@@ -159,6 +163,7 @@ __all__ = [
     "LinearId",
     "LinearState",
     "NOTARY",
+    "NetEffect",
     "NotaryConflict",
     "NotaryError",
     "NotaryUnavailable",
@@ -209,8 +214,10 @@ __all__ = [
     "collect_signatures",
     "contract",
     "custom",
+    "effect_on_us",
     "filter_transaction",
     "finalise",
+    "find_state",
     "find_states",
     "fresh_identity",
     "fresh_salt",
@@ -221,6 +228,7 @@ __all__ = [
     "lock_states",
     "locked",
     "locked_by",
+    "net_effect",
     "notarise",
     "of_type",
     "owned_by",

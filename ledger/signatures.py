@@ -1,9 +1,11 @@
-"""Signatures on transactions: of one transaction, or of many at once.
+"""Signatures on transactions: of a party on one, or of a notary on many at once.
 
-    content signed = "sennit transaction" 00 || id              one transaction
-                     "sennit transactions" 00 || root           many: the Merkle tree over their ids
+    content signed = "sennit transaction" 00 || id              by a party, for itself
+                     "sennit notarisation" 00 || root           by a notary
 
-A signature of the second kind carries the proof that the transaction's id is in the batch.
+The root is that of a Merkle tree over the ids of a batch; a notary's signature carries the proof
+that the transaction is in it. The two never fit each other: what an app of a notary's node has
+signed is no notarisation, and a notary that grants has not agreed to what is done.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +17,8 @@ from ledger.merkle import PartialTree, prove, root_by, root_of
 from runtime.codec import message
 from runtime.keys import PublicKey
 
-ONE: Final = b"sennit transaction\0"
-MANY: Final = b"sennit transactions\0"
+PARTYS: Final = b"sennit transaction\0"
+NOTARYS: Final = b"sennit notarisation\0"
 
 # As many as one signature may cover; a proof is then 10 hashes long.
 BATCH_MAX: Final = 1_024
@@ -27,52 +29,54 @@ Sign = Callable[[PublicKey, bytes], bytes]
 
 @message(name="ledger.TransactionSignature")
 class TransactionSignature:
-    """A key's signature; ``proof`` if it covers a batch of transactions."""
+    """A key's signature; a notary's has the ``proof`` that its batch has the transaction."""
 
     key: PublicKey
     signature: bytes
     proof: PartialTree | None = None
 
     def verify(self, tx_id: SecureHash) -> None:
-        """Return if it is a signature over ``tx_id``; raise `SignatureRejected` otherwise."""
+        """Return if it is a party's signature of ``tx_id``; else raise `SignatureRejected`."""
         if not self.is_valid(tx_id):
-            raise SignatureRejected(
-                str(tx_id), f"the signature of key {self.key.fingerprint()} does not fit"
-            )
+            raise _unfit(tx_id, self.key)
+
+    def verify_notarys(self, tx_id: SecureHash) -> None:
+        """Return if it is a notary's signature of ``tx_id``; else raise `SignatureRejected`."""
+        if not self.is_valid_notarys(tx_id):
+            raise _unfit(tx_id, self.key)
 
     def is_valid(self, tx_id: SecureHash) -> bool:
         """Tell whether `verify` would return."""
-        if self.proof is None:
-            return self.key.is_valid(self.signature, content_of_one(tx_id))
-        if len(self.proof.positions) != 1:
+        return self.proof is None and self.key.is_valid(self.signature, PARTYS + tx_id.digest)
+
+    def is_valid_notarys(self, tx_id: SecureHash) -> bool:
+        """Tell whether `verify_notarys` would return."""
+        if self.proof is None or len(self.proof.positions) != 1:
             return False
         try:
             root = root_by(self.proof, [tx_id.digest], DOMAIN_BATCH)
         except ValueError:
             return False
-        return self.key.is_valid(self.signature, MANY + root)
-
-
-def content_of_one(tx_id: SecureHash) -> bytes:
-    """Return what a signature over a single transaction signs."""
-    return ONE + tx_id.digest
+        return self.key.is_valid(self.signature, NOTARYS + root)
 
 
 def sign_one(tx_id: SecureHash, key: PublicKey, sign: Sign) -> TransactionSignature:
-    """Sign one transaction with ``key``."""
-    return TransactionSignature(key, sign(key, content_of_one(tx_id)))
+    """Sign one transaction with ``key``, as a party to it."""
+    return TransactionSignature(key, sign(key, PARTYS + tx_id.digest))
 
 
-def sign_many(
+def notarise_many(
     tx_ids: Sequence[SecureHash], key: PublicKey, sign: Sign
 ) -> list[TransactionSignature]:
-    """Sign up to `BATCH_MAX` transactions with one signature; each result stands for itself."""
+    """Sign up to `BATCH_MAX` transactions as their notary, each result standing for itself."""
     assert 1 <= len(tx_ids) <= BATCH_MAX
-    if len(tx_ids) == 1:
-        return [sign_one(tx_ids[0], key, sign)]
     leaves = [tx_id.digest for tx_id in tx_ids]
-    signature = sign(key, MANY + root_of(leaves, DOMAIN_BATCH))
+    signature = sign(key, NOTARYS + root_of(leaves, DOMAIN_BATCH))
     return [
         TransactionSignature(key, signature, prove(leaves, [position], DOMAIN_BATCH))
         for position in range(len(leaves))
     ]
+
+
+def _unfit(tx_id: SecureHash, key: PublicKey) -> SignatureRejected:
+    return SignatureRejected(str(tx_id), f"the signature of key {key.fingerprint()} does not fit")

@@ -16,6 +16,7 @@ import msgspec
 from ledger.amounts import Amount
 from ledger.hashing import HASH_BYTES, SecureHash
 from runtime.codec import Packed, message, pack, unpack_any, wire_name
+from runtime.errors import SennitError
 from runtime.keys import PublicKey
 from runtime.party import AbstractParty, Party
 
@@ -146,6 +147,14 @@ class TransactionState:
         return _state_of(self.packed)
 
     @property
+    def data_or_none(self) -> ContractState | None:
+        """Return the fact; None if its class is not installed here, or not any more."""
+        try:
+            return self.data
+        except (SennitError, TypeError, ValueError):
+            return None
+
+    @property
     def state_type(self) -> str:
         """Return the wire name of the fact's class, installed here or not."""
         return self.packed.type
@@ -175,6 +184,12 @@ def as_type(state: StateAndRef[ContractState], kind: type[State]) -> StateAndRef
     if not isinstance(state.data, kind):
         raise TypeError(f"{state.ref} is a {wire_name(type(state.data))}, not a {wire_name(kind)}")
     return StateAndRef(state.state, state.ref)
+
+
+def parties_in(data: ContractState) -> tuple[AbstractParty, ...]:
+    """Return who owns a state or takes part in it, each once."""
+    owner = (data.owner,) if isinstance(data, OwnableState) else ()
+    return tuple(dict.fromkeys((*owner, *data.participants)))
 
 
 def owning_keys(parties: Sequence[AbstractParty]) -> frozenset[PublicKey]:

@@ -95,7 +95,7 @@ class FilteredTransaction:
         """Return if every command that asks for a signature of ``key`` is shown."""
         self.check_all_components_visible(Group.SIGNERS)
         commands = self._shown(Group.COMMANDS)
-        shown = commands.proof.positions if commands else ()
+        shown = frozenset(commands.proof.positions if commands else ())
         for position, keys in enumerate(self.signers):
             if key in keys and position not in shown:
                 raise TornOffWrong(f"command {position}, which asks for a signature, is hidden")

@@ -5,9 +5,10 @@ the components of groups 0, 1, ... as `ledger.components` lists them, empty grou
 out. These bytes are kept; what is in them is decoded when somebody looks.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final, TypeVar
 
 from ledger.components import SALT_BYTES, SINGLE_GROUPS, Group, group_roots, id_by
@@ -28,8 +29,9 @@ TRANSACTION_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 256 * 1024
 
 SIGNATURES_MAX: Final = 1_000
 
-# Larger ones are decoded each time, or the cache could fill the memory.
-CACHED_BYTES_MAX: Final = 32 * 1024
+# Of all that are kept decoded. The largest one and its answer fit.
+CACHED_BYTES_MAX: Final = 2 * TRANSACTION_BYTES_MAX
+CACHED_MAX: Final = 2_048
 
 T = TypeVar("T")
 
@@ -67,6 +69,9 @@ class WireTransaction:
             parts = decode(self.encoded, WireParts)
         except SessionError as error:
             raise TransactionMalformed("", str(error)) from error
+        if encode(parts) != self.encoded or (parts.groups and not parts.groups[-1]):
+            # Else anybody could make other bytes that have the same id, and the same signatures.
+            raise TransactionMalformed("", "its bytes are not those that encoding its parts gives")
         if len(parts.salt) != SALT_BYTES:
             raise TransactionMalformed("", f"its salt must have {SALT_BYTES} bytes")
         if len(parts.groups) > len(Group):
@@ -147,10 +152,26 @@ class WireTransaction:
         return bool(self.inputs or self.references or self.time_window)
 
     @cached_property
+    def party_keys(self) -> frozenset[PublicKey]:
+        """Return every key that a command asks a signature of.
+
+        That is never the notary's: whoever grants a transaction is no party to it.
+        """
+        keys = frozenset(key for signers in self.signers for key in signers)
+        if self.notary_key in keys:
+            raise TransactionMalformed(str(self.id), "a command asks its notary for a signature")
+        return keys
+
+    @property
+    def notary_key(self) -> PublicKey | None:
+        """Return the key that must sign as the notary, if one must."""
+        return self.notary.key if self.notary and self.needs_notary else None
+
+    @cached_property
     def required_keys(self) -> frozenset[PublicKey]:
         """Return every key that must sign, the notary's among them if it is needed."""
-        keys = frozenset(key for signers in self.signers for key in signers)
-        return keys | {self.notary.key} if self.notary and self.needs_notary else keys
+        notary = self.notary_key
+        return self.party_keys if notary is None else self.party_keys | {notary}
 
     @property
     def dependencies(self) -> frozenset[SecureHash]:
@@ -166,14 +187,18 @@ class WireTransaction:
         state_of: Callable[[StateRef], TransactionState],
         attachment_of: Callable[[SecureHash], Attachment],
     ) -> LedgerTransaction:
-        """Return the transaction with all it refers to; what the two functions raise passes."""
+        """Return the transaction with all it refers to; what the two functions raise passes.
+
+        Each attachment is asked for once, however often it is named.
+        """
+        attachments = {name: attachment_of(name) for name in dict.fromkeys(self.attachments)}
         return LedgerTransaction(
             id=self.id,
             inputs=tuple(StateAndRef(state_of(ref), ref) for ref in self.inputs),
             outputs=self.outputs,
             commands=self.commands,
             references=tuple(StateAndRef(state_of(ref), ref) for ref in self.references),
-            attachments=tuple(attachment_of(name) for name in self.attachments),
+            attachments=tuple(attachments.values()),
             notary=self.notary,
             time_window=self.time_window,
         )
@@ -209,9 +234,7 @@ class SignedTransaction:
     @property
     def transaction(self) -> WireTransaction:
         """Return what is signed."""
-        if len(self.wire) > CACHED_BYTES_MAX:
-            return WireTransaction(self.wire)
-        return _wire_transaction(self.wire)
+        return _decoded_ones.of(self.wire)
 
     @property
     def id(self) -> SecureHash:
@@ -231,10 +254,8 @@ class SignedTransaction:
     @property
     def is_notarised(self) -> bool:
         """Tell whether no notary is needed or its signature is there."""
-        notary = self.transaction.notary
-        if not self.transaction.needs_notary:
-            return True
-        return notary is not None and notary.key in self.signing_keys
+        wire = self.transaction
+        return not wire.needs_notary or wire.notary_key in self.signing_keys
 
     def with_signatures(self, *signatures: TransactionSignature) -> "SignedTransaction":
         """Return it with ``signatures`` too; of two by one key the first stays."""
@@ -245,7 +266,8 @@ class SignedTransaction:
 
     def signed_by(self, keys: Iterable[PublicKey], sign: Sign) -> "SignedTransaction":
         """Return it signed with ``keys`` too."""
-        return self.with_signatures(*(sign_one(self.id, key, sign) for key in keys))
+        tx_id = self.id
+        return self.with_signatures(*(sign_one(tx_id, key, sign) for key in keys))
 
     def verify_signatures(self) -> None:
         """Return if every required key has signed and every signature fits."""
@@ -256,19 +278,47 @@ class SignedTransaction:
 
         Raises `SignatureRejected` or `SignaturesMissing`.
         """
+        wire = self.transaction
         for signature in self.signatures:
-            signature.verify(self.id)
-        missing = self.missing_keys - frozenset(allowed_missing)
+            if signature.key == wire.notary_key:
+                signature.verify_notarys(wire.id)
+            else:
+                signature.verify(wire.id)
+        missing = wire.required_keys - self.signing_keys - frozenset(allowed_missing)
         if missing:
             names = ", ".join(sorted(key.fingerprint() for key in missing))
-            raise SignaturesMissing(str(self.id), f"missing signatures of keys {names}")
+            raise SignaturesMissing(str(wire.id), f"missing signatures of keys {names}")
 
 
-# Everybody who handles a signed transaction asks for its id and its parts, and a history is
-# looked at in several passes.
-@lru_cache(maxsize=2_048)
-def _wire_transaction(encoded: bytes) -> WireTransaction:
-    return WireTransaction(encoded)
+class _Decoded:
+    """The transactions that were asked for last, by their bytes: a bounded number of these.
+
+    Everybody who handles a signed transaction asks for its id and its parts, and a history is
+    looked at in several passes.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, WireTransaction] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, encoded: bytes) -> WireTransaction:
+        """Return the transaction of these bytes."""
+        known = self._kept.get(encoded)
+        if known is not None:
+            self._kept.move_to_end(encoded)
+            return known
+        new = WireTransaction(encoded)
+        if len(encoded) > TRANSACTION_BYTES_MAX:
+            return new
+        self._kept[encoded] = new
+        self._bytes += len(encoded)
+        while self._bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
+            oldest, _ = self._kept.popitem(last=False)
+            self._bytes -= len(oldest)
+        return new
+
+
+_decoded_ones: Final = _Decoded()
 
 
 def _group(parts: WireParts, group: Group) -> tuple[bytes, ...]:

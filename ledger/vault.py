@@ -18,7 +18,7 @@ from ledger.query import IS_OWNED, AnyCriterion, Facts, Page, Query, Status, of_
 from ledger.states import ContractState, FungibleState, StateAndRef, StateRef, as_type
 from ledger.stores.coins import CoinRequest
 from ledger.stores.locks import holder_of, lock, lock_coins, release
-from ledger.stores.vault import Head, LogEntry, head, vault_row
+from ledger.stores.vault import UNCONSUMED, Head, LogEntry, head, vault_row
 from ledger.vault_index import VaultIndex
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import wire_name
@@ -168,6 +168,18 @@ def find_states(kind: type[T], criterion: AnyCriterion | None = None) -> list[St
     return [as_type(state, kind) for state in query_vault(_of(kind, criterion)).states]
 
 
+@step(kind="pure", name="ledger.state")
+def _unconsumed(ref: StateRef) -> StateAndRef[ContractState] | None:
+    row = vault_row(service(Host), ref)
+    return None if row is None or row.status != UNCONSUMED else StateAndRef(row.state, ref)
+
+
+def find_state(kind: type[T], ref: StateRef) -> StateAndRef[T] | None:
+    """Return a state of this node's vault if it is there, unconsumed and of that class."""
+    found = _unconsumed(ref)
+    return as_type(found, kind) if found and isinstance(found.data, kind) else None
+
+
 def reserve(kind: type[F], request: CoinRequest) -> list[StateAndRef[F]]:
     """Choose states that cover ``request`` and lock them for this flow until it ends.
 
@@ -192,7 +204,7 @@ def release_states(*refs: StateRef) -> None:
 def _lock_coins(
     txn: StoreTxn, flow_id: FlowId, request: CoinRequest
 ) -> list[StateAndRef[ContractState]]:
-    chosen = lock_coins(txn, flow_id, request)
+    chosen = lock_coins(txn, flow_id, request, txn.host.directory.notaries())
     announce(txn)
     return [StateAndRef(state.state, state.ref) for state in chosen]
 

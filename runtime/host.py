@@ -152,7 +152,8 @@ class Host:
     def resolve(self, party: Party | AnonymousParty) -> Party | None:
         """Return the well-known party behind ``party``, if it is known here."""
         if isinstance(party, Party):
-            return self.directory.party(party.name)
+            known = self.directory.party(party.name)
+            return known if known == party else None
         for resolver in self.resolvers:
             found = resolver(party)
             if found is not None:

@@ -1,25 +1,26 @@
-"""Exchange one-time identities with a peer: fresh ones of both, or those in a transaction.
+"""Exchange one-time identities with a peer: fresh ones of both, or ours in a transaction.
 
-swap                both sides send the proof of a fresh key, and verify the other's
-sync   sender       IdentitiesOffered(keys)          ─────>   receiver
-                                                     <─────   IdentitiesWanted(keys)
-                    IdentitiesShown(proofs)          ─────>
+swap       both sides send the proof of a fresh key, and verify the other's
+show       IdentitiesShown(proofs)          ─────>   verified, and remembered
+
+Nobody shows identities of others: whose they are is theirs to tell. Nor does anybody ask for those
+that it lacks, as that would tell which it has.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from ledger.errors import IdentityUnproven
-from ledger.flows.keys import fresh_identity, identities_of, register_identity
+from ledger.flows.keys import fresh_identity, own_identities_of, register_identity
 from ledger.flows.storing import states_of
 from ledger.identity import OneTimeIdentity
 from ledger.transactions import WireTransaction
 from runtime.codec import message
-from runtime.keys import PublicKey
-from runtime.party import AnonymousParty
+from runtime.party import AnonymousParty, Party
 from runtime.session import Session
 
-KEYS_MAX: Final = 10_000
+# A certificate chain each; more don't fit a message.
+KEYS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,9 @@ class SwappedIdentities:
     theirs: AnonymousParty
 
 
-@message(name="ledger.IdentitiesOffered")
-class IdentitiesOffered:
-    """Keys in a transaction whose owners I can prove."""
-
-    keys: tuple[PublicKey, ...]
-
-
-@message(name="ledger.IdentitiesWanted")
-class IdentitiesWanted:
-    """Those of them whose owners I don't know."""
-
-    keys: tuple[PublicKey, ...]
-
-
 @message(name="ledger.IdentitiesShown")
 class IdentitiesShown:
-    """The proofs of what was wanted."""
+    """One-time identities of mine that are in a transaction."""
 
     identities: tuple[OneTimeIdentity, ...]
 
@@ -61,42 +48,21 @@ def swap_identities(session: Session) -> SwappedIdentities:
 
 
 def send_identities(session: Session, transaction: WireTransaction) -> None:
-    """Show the peer whose the one-time keys in ``transaction`` are, if we know and it does not."""
-    keys = tuple(
-        dict.fromkeys(
-            party.key
-            for state in states_of(transaction)
-            for party in state.participants
-            if isinstance(party, AnonymousParty)
-        )
-    )
-    known = {identity.key: identity for identity in identities_of(keys)}
-
-    def chosen(wanted: IdentitiesWanted) -> IdentitiesShown:
-        if not known.keys() >= set(wanted.keys):
-            raise IdentityUnproven("the peer wants identities that were not offered")
-        return IdentitiesShown(tuple(known[key] for key in dict.fromkeys(wanted.keys)))
-
-    offered = IdentitiesOffered(tuple(known))
-    session.send(session.exchange(offered, IdentitiesWanted).unwrap(chosen))
+    """Show the peer which one-time keys in ``transaction`` are ours."""
+    states = states_of(transaction)
+    keys = (party.key for s in states for party in s.participants if not isinstance(party, Party))
+    session.send(IdentitiesShown(tuple(own_identities_of(tuple(dict.fromkeys(keys))))))
 
 
 def receive_identities(session: Session) -> None:
-    """Learn whose the one-time keys in the peer's transaction are."""
-    offered = session.receive(IdentitiesOffered).unwrap(_bounded)
-    known = {identity.key for identity in identities_of(offered.keys)}
-    wanted = IdentitiesWanted(tuple(key for key in offered.keys if key not in known))
-
-    def check(shown: IdentitiesShown) -> None:
-        if tuple(identity.key for identity in shown.identities) != wanted.keys:
-            raise IdentityUnproven("the peer did not show the identities that were asked for")
-        for identity in shown.identities:
-            register_identity(identity)
-
-    session.exchange(wanted, IdentitiesShown).unwrap(check)
+    """Learn which one-time keys in its transaction are the peer's; raises `IdentityUnproven`."""
+    shown = session.receive(IdentitiesShown).unwrap(_bounded)
+    for identity in shown.identities:
+        register_identity(identity, expected=session.counterparty)
 
 
-def _bounded(offered: IdentitiesOffered) -> IdentitiesOffered:
-    if len(offered.keys) > KEYS_MAX or len(set(offered.keys)) != len(offered.keys):
+def _bounded(shown: IdentitiesShown) -> IdentitiesShown:
+    keys = {identity.key for identity in shown.identities}
+    if len(shown.identities) > KEYS_MAX or len(keys) != len(shown.identities):
         raise IdentityUnproven(f"a transaction has {KEYS_MAX} one-time keys at most, each once")
-    return offered
+    return shown

@@ -105,12 +105,12 @@ def known_owners(parties: Sequence[AbstractParty]) -> list[Party]:
     return list(dict.fromkeys(owner for owner in owners if owner is not None))
 
 
-@step(kind="pure", name="ledger.identities")
-def identities_of(keys: tuple[PublicKey, ...]) -> list[OneTimeIdentity]:
-    """Return the proofs that we have for those of ``keys`` that are one-time keys."""
+@step(kind="pure", name="ledger.own_identities")
+def own_identities_of(keys: tuple[PublicKey, ...]) -> list[OneTimeIdentity]:
+    """Return the proofs for those of ``keys`` that are one-time keys of ours."""
     host = service(Host)
     found = (identity_of(host, key) for key in dict.fromkeys(keys))
-    return [identity for identity in found if identity is not None]
+    return [identity for identity in found if identity is not None and identity.owner == host.me]
 
 
 def register_identity(

@@ -197,6 +197,6 @@ def _ask(
 def _checked(signed: SignedTransaction, signature: TransactionSignature) -> TransactionSignature:
     notary = signed.transaction.notary
     assert notary is not None
-    if signature.key != notary.key or not signature.is_valid(signed.id):
+    if signature.key != notary.key or not signature.is_valid_notarys(signed.id):
         raise NotaryError(f"what {notary} sent is not its signature of the transaction")
     return signature

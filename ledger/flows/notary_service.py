@@ -29,7 +29,7 @@ from ledger.flows.resolve import receive_transaction
 from ledger.flows.storing import verify_transaction
 from ledger.hashing import SecureHash
 from ledger.notary_queue import NotaryQueue
-from ledger.signatures import BATCH_MAX, Sign, TransactionSignature, sign_many
+from ledger.signatures import BATCH_MAX, Sign, TransactionSignature, notarise_many
 from ledger.stores.notary import claim_states, grant_of
 from ledger.tearoff import NOTARY_GROUPS, FilteredTransaction
 from ledger.uniqueness import (
@@ -96,7 +96,7 @@ class Notary:
         others = list(self._waiting)[: BATCH_MAX - 1]
         for other in others:
             del self._waiting[other]
-        first, *rest = sign_many([tx_id, *others], self._key, self._sign)
+        first, *rest = notarise_many([tx_id, *others], self._key, self._sign)
         self._signed.update(zip(others, rest, strict=True))
         return first
 

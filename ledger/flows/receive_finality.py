@@ -215,7 +215,7 @@ def _of_initiator(waiting: Waiting) -> FoundSignature | None:
         signature = found.signature
         if signature is None or (notary is not None and signature.key == notary.key):
             if signature is not None:
-                signature.verify(signed.id)
+                signature.verify_notarys(signed.id)
             return found
         raise SignatureRejected(str(signed.id), "what the initiator sent is not the notary's")
 

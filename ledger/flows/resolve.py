@@ -30,7 +30,7 @@ from ledger.flows.history import (
     verify_history,
     walk,
 )
-from ledger.flows.storing import attachment_content, stored_state, stored_transaction
+from ledger.flows.storing import attachment_content, stored_states, stored_transaction
 from ledger.hashing import SecureHash
 from ledger.states import ContractState, StateAndRef
 from ledger.transactions import SignedTransaction
@@ -200,8 +200,8 @@ class _Vendor:
         self._served.add(name)
 
     def _check_number(self, wanted: Sequence[SecureHash]) -> None:
-        if not wanted or len(wanted) > IDS_PER_REQUEST_MAX:
-            raise NotOffered(f"one request asks for 1 to {IDS_PER_REQUEST_MAX} items")
+        if not 1 <= len(wanted) <= IDS_PER_REQUEST_MAX or len(set(wanted)) != len(wanted):
+            raise NotOffered(f"one request asks for 1 to {IDS_PER_REQUEST_MAX} items, each once")
 
     def _check_reachable(self, name: SecureHash, allowed: set[SecureHash]) -> None:
         while name not in allowed and name not in self._served and self._unopened:
@@ -240,7 +240,8 @@ def receive_states(session: Session) -> list[StateAndRef[ContractState]]:
     offer = session.receive(Offer).unwrap(_states_only)
     ids = tuple(sorted({state.ref.txhash for state in offer.states}))
     resolve_history(session, [], ids)
-    return [StateAndRef(stored_state(state.ref), state.ref) for state in offer.states]
+    refs = [state.ref for state in offer.states]
+    return [StateAndRef(*each) for each in zip(stored_states(refs), refs, strict=True)]
 
 
 def resolve_history(

@@ -1,13 +1,13 @@
 """Transactions into and out of this node's store, for flows: each write joins the flow's commit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ledger.errors import TransactionUnknown
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import LedgerTransaction
 from ledger.states import ContractState, StateRef, TransactionState
 from ledger.stores.attachments import add_attachment, attachment
-from ledger.stores.checking import check_transaction, state_at
+from ledger.stores.checking import check_transaction, states_at
 from ledger.stores.checking import resolve as resolve_from
 from ledger.stores.recording import StatesToRecord, record
 from ledger.stores.transactions import (
@@ -68,15 +68,15 @@ def stored_transaction(tx_id: SecureHash) -> SignedTransaction:
     return signed
 
 
-def stored_state(ref: StateRef) -> TransactionState:
-    """Return an output of a transaction that was verified here."""
-    return state_at(service(Host), ref)
+def stored_states(refs: Sequence[StateRef]) -> list[TransactionState]:
+    """Return outputs of transactions that were verified here."""
+    return states_at(service(Host), refs)
 
 
 def states_of(transaction: WireTransaction) -> list[ContractState]:
     """Return the facts that a transaction consumes and makes; what is behind it is verified."""
-    inputs = (stored_state(ref).data for ref in transaction.inputs)
-    return [*inputs, *(state.data for state in transaction.outputs)]
+    inputs = stored_states(transaction.inputs)
+    return [state.data for state in (*inputs, *transaction.outputs)]
 
 
 def attachment_content(name: SecureHash) -> bytes:

@@ -43,21 +43,20 @@ def check_transaction(
 
 
 def check_notary(transaction: WireTransaction, notaries: Sequence[Party]) -> None:
-    """Return if the transaction's notary is one of the network's.
+    """Return if the transaction's notary, and that of what it makes, is one of the network's.
 
     Otherwise anybody could be the notary of their own states, and spend them twice.
     """
-    if transaction.notary is not None and transaction.notary not in notaries:
-        raise NotaryUnknown(
-            str(transaction.id), f"{transaction.notary} is not a notary of this network"
-        )
+    outputs = dict.fromkeys(state.notary for state in transaction.outputs)
+    for notary in dict.fromkeys((transaction.notary, *outputs)):
+        if notary is not None and notary not in notaries:
+            raise NotaryUnknown(str(transaction.id), f"{notary} is not a notary of this network")
 
 
 def resolve(rows: ReadRows, transaction: WireTransaction) -> LedgerTransaction:
     """Return the transaction with the states and attachments that it refers to."""
-
-    def state_of(ref: StateRef) -> TransactionState:
-        return state_at(rows, ref)
+    refs = dict.fromkeys((*transaction.inputs, *transaction.references))
+    states = dict(zip(refs, states_at(rows, refs), strict=True))
 
     def attachment_of(name: SecureHash) -> Attachment:
         try:
@@ -65,15 +64,29 @@ def resolve(rows: ReadRows, transaction: WireTransaction) -> LedgerTransaction:
         except AttachmentUnknown as error:
             raise AttachmentMissing(str(transaction.id), str(error)) from error
 
-    return transaction.resolve(state_of, attachment_of)
+    return transaction.resolve(states.__getitem__, attachment_of)
 
 
-def state_at(rows: ReadRows, ref: StateRef) -> TransactionState:
-    """Return an output of a transaction that was verified here."""
-    signed = verified_transaction(rows, ref.txhash)
+def states_at(rows: ReadRows, refs: Iterable[StateRef]) -> list[TransactionState]:
+    """Return outputs of transactions that were verified here, each of which is read once."""
+    makers: dict[SecureHash, WireTransaction] = {}
+    states = []
+    for ref in refs:
+        if ref.txhash not in makers:
+            makers[ref.txhash] = _verified_wire(rows, ref.txhash)
+        states.append(_output(makers[ref.txhash], ref))
+    return states
+
+
+def _verified_wire(rows: ReadRows, tx_id: SecureHash) -> WireTransaction:
+    signed = verified_transaction(rows, tx_id)
     if signed is None:
-        raise TransactionUnknown(f"transaction {ref.txhash} is not in the store, or not verified")
-    outputs = signed.transaction.outputs
+        raise TransactionUnknown(f"transaction {tx_id} is not in the store, or not verified")
+    return signed.transaction
+
+
+def _output(transaction: WireTransaction, ref: StateRef) -> TransactionState:
+    outputs = transaction.outputs
     if ref.index >= len(outputs):
         raise TransactionMalformed(
             str(ref.txhash), f"it has {len(outputs)} outputs, and no output {ref.index}"

@@ -4,16 +4,21 @@
         group  = first 16 bytes of SHA-256(msgpack of [state type, product])
         notary = first 8 bytes of SHA-256(msgpack of the notary's name and key)
 
-There is an entry exactly for each state that is fungible, ours, unconsumed and not locked, so a
-selection reads what it takes and nothing else, however many states are consumed or locked.
+    space vault.spent_coins   StateRef.key(36) -> SHA-256(32) of the id of what has consumed it
+
+There is an entry exactly for each state that is fungible, ours, unconsumed, not locked, and can go
+alone: not encumbered. So a selection reads what it takes and nothing else, however many states are
+consumed or locked. A coin that a notary has refused as spent is no coin any more, though nobody has
+shown us by what; ``vault.spent_coins`` keeps what the notary said.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
 from ledger.amounts import Issued
 from ledger.errors import InsufficientBalance
+from ledger.hashing import SecureHash
 from ledger.states import FungibleState, StateAndRef, StateRef
 from ledger.stores.rows import ReadRows, Rows, scan_prefix
 from ledger.stores.vault import VaultRow, vault_row
@@ -22,6 +27,7 @@ from runtime.party import AbstractParty, Party
 from runtime.ports import Space
 
 COINS: Final = Space("vault.coins")
+SPENT_COINS: Final = Space("vault.spent_coins")
 _REF_START: Final = 24
 
 
@@ -29,7 +35,8 @@ _REF_START: Final = 24
 class CoinRequest:
     """How much of what is wanted; ``state_type`` is the wire name of the state's class.
 
-    No issuers: from whichever. No notary: all from one, whichever suffices first.
+    No issuers: from whichever; ``token``: of exactly that issuer and reference. No notary: all from
+    one, whichever suffices first.
     """
 
     state_type: str
@@ -37,32 +44,45 @@ class CoinRequest:
     quantity: int
     issuers: tuple[AbstractParty, ...] = ()
     notary: Party | None = None
+    token: Issued | None = None
 
 
 def add_coin(rows: Rows, ref: StateRef, row: VaultRow) -> None:
     """Make a state available, if it is one that can be."""
-    data = row.state.data
-    if isinstance(data, FungibleState) and row.is_owned:
+    data = row.state.data_or_none
+    can_go_alone = row.state.encumbrance is None and rows.get(SPENT_COINS, ref.key) is None
+    if isinstance(data, FungibleState) and row.is_owned and can_go_alone:
         rows.put(COINS, _key(row, data, ref), data.amount.quantity.to_bytes(8, "big"))
 
 
 def remove_coin(rows: Rows, ref: StateRef, row: VaultRow) -> None:
     """Make a state unavailable; it is no error if it was."""
-    data = row.state.data
+    data = row.state.data_or_none
     if isinstance(data, FungibleState):
         rows.delete(COINS, _key(row, data, ref))
 
 
-def select_coins(rows: ReadRows, request: CoinRequest) -> list[StateAndRef[FungibleState]]:
+def set_aside(rows: Rows, ref: StateRef, row: VaultRow, consumer_hash: SecureHash) -> None:
+    """Make a state unavailable for good: its notary says that something has consumed it."""
+    rows.put(SPENT_COINS, ref.key, consumer_hash.digest)
+    remove_coin(rows, ref, row)
+
+
+def select_coins(
+    rows: ReadRows, request: CoinRequest, notaries: Sequence[Party]
+) -> list[StateAndRef[FungibleState]]:
     """Return available states of one notary that cover the request; raises `InsufficientBalance`.
 
-    Which ones is an accident of their references, the same for the same vault.
+    The notary is one of ``notaries``, the network's: what others watch over, nobody takes. Which
+    ones is an accident of their references, the same for the same vault.
     """
-    prefix = _group(request.state_type, request.product)
-    if request.notary is not None:
-        prefix += _notary(request.notary)
+    group = _group(request.state_type, request.product)
     best = 0
-    for found in _by_notary(rows, prefix):
+    for notary in notaries:
+        if request.notary not in (None, notary):
+            continue
+        prefix = group + _notary(notary)
+        found = (StateRef.from_key(k[_REF_START:]) for k, _ in scan_prefix(rows, COINS, prefix))
         chosen: list[StateAndRef[FungibleState]] = []
         total = 0
         for ref in found:
@@ -77,29 +97,6 @@ def select_coins(rows: ReadRows, request: CoinRequest) -> list[StateAndRef[Fungi
     raise InsufficientBalance(request.quantity - best, request.product)
 
 
-def _by_notary(rows: ReadRows, prefix: bytes) -> Iterator[Iterator[StateRef]]:
-    """Yield, for each notary under ``prefix``, the references; the caller may leave one early."""
-    start = prefix
-    while True:
-        first = next(_scan_from(rows, prefix, start), None)
-        if first is None:
-            return
-        notary_prefix = first[0][:_REF_START]
-        yield (
-            StateRef.from_key(key[_REF_START:])
-            for key, _ in scan_prefix(rows, COINS, notary_prefix)
-        )
-        start = notary_prefix + b"\xff" * 37
-
-
-def _scan_from(rows: ReadRows, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the coins whose key begins with ``prefix`` and is not before ``start``."""
-    for key, value in rows.scan(COINS, start, None):
-        if not key.startswith(prefix):
-            return
-        yield key, value
-
-
 def _matching(
     rows: ReadRows, ref: StateRef, request: CoinRequest
 ) -> StateAndRef[FungibleState] | None:
@@ -108,6 +105,8 @@ def _matching(
     data = row.state.data
     assert isinstance(data, FungibleState)
     token = data.amount.token
+    if request.token is not None and token != request.token:
+        return None
     if request.issuers and not (isinstance(token, Issued) and token.issuer in request.issuers):
         return None
     return StateAndRef(row.state, ref)

@@ -16,6 +16,7 @@ from ledger.stores.coins import CoinRequest, add_coin, remove_coin, select_coins
 from ledger.stores.rows import ReadRows, Rows, scan_prefix
 from ledger.stores.vault import UNCONSUMED, LogEntry, append, vault_row
 from runtime.ids import FlowId
+from runtime.party import Party
 from runtime.ports import Space
 
 LOCKS: Final = Space("vault.locks")
@@ -36,10 +37,10 @@ def lock(rows: Rows, flow_id: FlowId, refs: Sequence[StateRef]) -> None:
 
 
 def lock_coins(
-    rows: Rows, flow_id: FlowId, request: CoinRequest
+    rows: Rows, flow_id: FlowId, request: CoinRequest, notaries: Sequence[Party]
 ) -> list[StateAndRef[FungibleState]]:
     """Choose and lock states that cover ``request``; raises `InsufficientBalance`, locking none."""
-    chosen = select_coins(rows, request)
+    chosen = select_coins(rows, request, notaries)
     lock(rows, flow_id, [coin.ref for coin in chosen])
     return chosen
 
@@ -47,7 +48,8 @@ def lock_coins(
 def release(rows: Rows, flow_id: FlowId, refs: Sequence[StateRef] | None = None) -> bool:
     """Let go of those of ``refs`` that the flow holds, of all without ``refs``; False: of none."""
     held = locked_by(rows, flow_id)
-    freed = held if refs is None else [ref for ref in held if ref in set(refs)]
+    wanted = None if refs is None else set(refs)
+    freed = [ref for ref in held if wanted is None or ref in wanted]
     for ref in freed:
         forget(rows, ref)
         row = vault_row(rows, ref)

@@ -45,13 +45,15 @@ def record(
     What it consumes is consumed in the vault whatever ``states`` says, and its locks go with it.
     """
     add_verified(rows, signed)
-    consumed = [ref for ref in signed.transaction.inputs if _consume(rows, ref, signed.id, now_ms)]
+    transaction, tx_id = signed.transaction, signed.id
+    consumed = [ref for ref in transaction.inputs if _consume(rows, ref, tx_id, now_ms)]
+    outputs = (transaction.output_ref(index) for index in range(len(transaction.outputs)))
     produced = [
-        StateRef(signed.id, index)
-        for index, state in enumerate(signed.transaction.outputs)
-        if _produce(rows, StateRef(signed.id, index), state, identity, now_ms, states)
+        output.ref
+        for output in outputs
+        if _produce(rows, output.ref, output.state, identity, now_ms, states)
     ]
-    append(rows, LogEntry(tx_id=signed.id, produced=tuple(produced), consumed=tuple(consumed)))
+    append(rows, LogEntry(tx_id=tx_id, produced=tuple(produced), consumed=tuple(consumed)))
 
 
 def is_owned(rows: ReadRows, data: ContractState, identity: PublicKey) -> bool:

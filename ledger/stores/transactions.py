@@ -4,7 +4,10 @@
     space ledger.unnotarised  id(32) -> Unnotarised, for each row of that status
     space ledger.collecting   flow id || 00 || id(32) -> nothing, for each of those that the flow
                               has not brought to all who take part
-    space ledger.spent        StateRef.key(36) -> id(32) of the verified transaction consuming it
+    space ledger.spent        StateRef.key(36) -> id(32) of the verified transaction consuming it,
+                              the first that came
+    space ledger.double_spends
+                              StateRef.key(36) || id(32) -> id(32) of another that consumes it too
 
     (absent) ──> UNVERIFIED ───────────┐     fetched as history, not yet checked
         │                              ▼
@@ -16,10 +19,11 @@
 A status never goes back, and a verified transaction is never removed.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Final
 
-from ledger.hashing import SecureHash
+from ledger.hashing import HASH_BYTES, SecureHash
 from ledger.states import StateRef, changed
 from ledger.stores.rows import ReadRows, Rows, scan_prefix
 from ledger.transactions import SignedTransaction
@@ -32,6 +36,9 @@ TRANSACTIONS: Final = Space("ledger.tx")
 UNNOTARISED_TRANSACTIONS: Final = Space("ledger.unnotarised")
 COLLECTING: Final = Space("ledger.collecting")
 SPENT: Final = Space("ledger.spent")
+DOUBLE_SPENDS: Final = Space("ledger.double_spends")
+
+log = logging.getLogger("sennit.ledger")
 
 UNVERIFIED: Final = "unverified"
 UNNOTARISED: Final = "unnotarised"
@@ -125,10 +132,15 @@ def add_verified(rows: Rows, signed: SignedTransaction) -> None:
     """
     if verified_transaction(rows, signed.id) is not None:
         return
+    tx_id = signed.id
     _put(rows, VERIFIED, signed)
-    _forget_about(rows, signed.id)
+    _forget_about(rows, tx_id)
     for ref in signed.transaction.inputs:
-        rows.put(SPENT, ref.key, signed.id.digest)
+        spender = spender_of(rows, ref)
+        if spender is None:
+            rows.put(SPENT, ref.key, tx_id.digest)
+        else:
+            _alarm(rows, ref, spender, tx_id)
 
 
 def remove_unnotarised(rows: Rows, tx_id: SecureHash) -> bool:
@@ -157,6 +169,24 @@ def spender_of(rows: ReadRows, ref: StateRef) -> SecureHash | None:
     """Return the verified transaction that consumes ``ref``, if this node knows one."""
     digest = rows.get(SPENT, ref.key)
     return None if digest is None else SecureHash(digest)
+
+
+def double_spends(rows: ReadRows) -> Iterator[tuple[StateRef, SecureHash]]:
+    """Yield the states that a second final transaction consumes, each with that transaction."""
+    for key, digest in rows.scan(DOUBLE_SPENDS, b"", None):
+        yield StateRef.from_key(key[:-HASH_BYTES]), SecureHash(digest)
+
+
+def _alarm(rows: Rows, ref: StateRef, first: SecureHash, second: SecureHash) -> None:
+    """Keep the evidence that a notary has granted one state twice, and make it known.
+
+    Both transactions are kept for good, each with the notary's signature.
+    """
+    rows.put(DOUBLE_SPENDS, ref.key + second.digest, second.digest)
+    log.critical(
+        "two final transactions consume one state: their notary has granted it twice",
+        extra={"state": str(ref), "first": str(first), "second": str(second)},
+    )
 
 
 def _put_about(rows: Rows, tx_id: SecureHash, about: Unnotarised) -> None:

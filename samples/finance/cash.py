@@ -9,13 +9,14 @@ Rules, for each issuer, reference and currency on its own:
 and no amount is ever zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ledger.amounts import Amount, Issued
 from ledger.builder import TransactionBuilder
 from ledger.contracts import belongs_to, contract, require
-from ledger.ledger_transaction import InOut, LedgerTransaction
-from ledger.states import ContractState, FungibleState, StateAndRef
+from ledger.ledger_transaction import Command, InOut, LedgerTransaction
+from ledger.states import FungibleState, StateAndRef
 from ledger.stores.coins import CoinRequest
 from runtime.codec import message, wire_name
 from runtime.keys import PublicKey
@@ -45,8 +46,9 @@ class CashContract:
 
     def verify(self, tx: LedgerTransaction) -> None:
         """Check every issuer's cash on its own."""
+        said = _Commands.of(tx)
         for group in tx.group_states(CashState, lambda cash: cash.amount.token):
-            _verify_group(tx, group)
+            _verify_group(said, group)
 
 
 @belongs_to(CashContract)
@@ -66,9 +68,8 @@ def coin_request(
     amount: Amount, *, notary: Party | None = None, issuers: Sequence[AbstractParty] = ()
 ) -> CoinRequest:
     """Return what to lock in the vault to be able to pay ``amount``."""
-    if isinstance(amount.token, Issued):
-        issuers = (amount.token.issuer,)
-    return CoinRequest(CASH_STATE, amount.product, amount.quantity, tuple(issuers), notary)
+    token = amount.token if isinstance(amount.token, Issued) else None
+    return CoinRequest(CASH_STATE, amount.product, amount.quantity, tuple(issuers), notary, token)
 
 
 def generate_issue(builder: TransactionBuilder, amount: Amount, *, owner: AbstractParty) -> None:
@@ -90,6 +91,8 @@ def generate_spend(
 
     ``amount`` may leave the issuer open; then there is an output for each issuer of the coins.
     """
+    if isinstance(amount.token, Issued) and any(c.data.amount.token != amount.token for c in coins):
+        raise ValueError(f"a payment of {amount} takes no other coins")
     left = amount.quantity
     for token, group in _by_token(coins).items():
         builder.add_input(*group)
@@ -125,39 +128,46 @@ def generate_exit(
     return signers
 
 
-def paid_to(states: Sequence[ContractState], keys: frozenset[PublicKey], product: str) -> Amount:
-    """Return how much cash of ``product``, whoever issued it, the owner of ``keys`` gets."""
-    return Amount.total(
-        (
-            state.amount.without_issuer()
-            for state in states
-            if isinstance(state, CashState)
-            and state.owner.key in keys
-            and state.amount.product == product
-        ),
-        product,
-    )
+@dataclass(frozen=True)
+class _Commands:
+    """What the commands say, looked at once for all kinds of cash in the transaction."""
+
+    issuers: frozenset[PublicKey]
+    movers: frozenset[PublicKey]
+    is_issue: bool
+    is_move: bool
+    exits: Mapping[Issued | str, Sequence[Command[ExitCash]]]
+
+    @classmethod
+    def of(cls, tx: LedgerTransaction) -> "_Commands":
+        issues, moves = tx.commands_of(IssueCash), tx.commands_of(MoveCash)
+        exits: dict[Issued | str, list[Command[ExitCash]]] = {}
+        for command in tx.commands_of(ExitCash):
+            exits.setdefault(command.data.amount.token, []).append(command)
+        all_signers = [c.signers for c in moves] + [c.signers for c in tx.commands_of(ExitCash)]
+        return cls(
+            issuers=frozenset(key for command in issues for key in command.signers),
+            movers=frozenset(key for signers in all_signers for key in signers),
+            is_issue=bool(issues),
+            is_move=bool(moves),
+            exits=exits,
+        )
 
 
-def _verify_group(tx: LedgerTransaction, group: InOut[CashState, Issued | str]) -> None:
+def _verify_group(said: _Commands, group: InOut[CashState, Issued | str]) -> None:
     token = group.key
     assert isinstance(token, Issued)
     require(
         "no amount of cash may be zero",
         all(cash.amount for cash in (*group.inputs, *group.outputs)),
     )
-    signers = {
-        *(key for command in tx.commands_of(MoveCash) for key in command.signers),
-        *(key for command in tx.commands_of(ExitCash) for key in command.signers),
-    }
     if not group.inputs:
-        require("new cash needs an issue command", tx.commands_of(IssueCash))
-        issue_signers = {key for command in tx.commands_of(IssueCash) for key in command.signers}
-        require("the issuer must sign the issue of cash", token.issuer_key in issue_signers)
+        require("new cash needs an issue command", said.is_issue)
+        require("the issuer must sign the issue of cash", token.issuer_key in said.issuers)
         return
-    exits = [c for c in tx.commands_of(ExitCash) if c.data.amount.token == token]
+    exits = said.exits.get(token, ())
     require("one exit of the same cash in a transaction", len(exits) <= 1)
-    require("cash that goes in needs a move or exit command", exits or tx.commands_of(MoveCash))
+    require("cash that goes in needs a move or exit command", exits or said.is_move)
     taken_out = exits[0].data.amount if exits else Amount.zero(token)
     if exits:
         require("an exit of nothing is none", taken_out)
@@ -167,7 +177,7 @@ def _verify_group(tx: LedgerTransaction, group: InOut[CashState, Issued | str]) 
     require("cash is neither made nor lost", total_in == total_out + taken_out)
     require(
         "every owner of cash that goes in must sign",
-        {cash.owner.key for cash in group.inputs} <= signers,
+        {cash.owner.key for cash in group.inputs} <= said.movers,
     )
 
 

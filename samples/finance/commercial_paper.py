@@ -58,6 +58,7 @@ class CommercialPaperContract:
     def verify(self, tx: LedgerTransaction) -> None:
         """Check every issue of paper on its own."""
         command: PaperCommand = tx.command(IssuePaper, MovePaper, RedeemPaper)
+        unpaid = _unpaid(tx) if isinstance(command.data, RedeemPaper) else frozenset()
         for group in tx.group_states(CommercialPaper, CommercialPaper.identity):
             match command.data:
                 case IssuePaper():
@@ -65,7 +66,7 @@ class CommercialPaperContract:
                 case MovePaper():
                     _verify_move(command, group)
                 case RedeemPaper():
-                    _verify_redeem(tx, command, group)
+                    _verify_redeem(tx, command, group, unpaid)
 
 
 @belongs_to(CommercialPaperContract)
@@ -99,6 +100,7 @@ class CommercialPaper(OwnableState):
 
 
 Papers = InOut[CommercialPaper, PaperKey]
+Debt = tuple[AbstractParty, Issued | str]
 
 
 def generate_issue(builder: TransactionBuilder, paper: CommercialPaper) -> None:
@@ -148,7 +150,9 @@ def _verify_move(command: PaperCommand, group: Papers) -> None:
     require("the owner must sign the move of paper", group.inputs[0].owner.key in command.signers)
 
 
-def _verify_redeem(tx: LedgerTransaction, command: PaperCommand, group: Papers) -> None:
+def _verify_redeem(
+    tx: LedgerTransaction, command: PaperCommand, group: Papers, unpaid: frozenset[Debt]
+) -> None:
     require("a redemption consumes one paper of its kind", len(group.inputs) == 1)
     require("a redemption makes no paper", not group.outputs)
     paper = group.inputs[0]
@@ -157,29 +161,22 @@ def _verify_redeem(tx: LedgerTransaction, command: PaperCommand, group: Papers) 
     require("a redemption needs a time window with a beginning", from_ms is not None)
     assert from_ms is not None
     require("a paper is redeemed after it matured", milliseconds(paper.maturity) <= from_ms)
-    # All that the same owner redeems in this transaction must be paid, not the largest only.
-    owed = Amount.total(
-        (
-            other.face_value
-            for other in tx.inputs_of(CommercialPaper)
-            if other.owner == paper.owner and other.face_value.token == paper.face_value.token
-        ),
-        paper.face_value.token,
-    )
-    require("the owner must get the face value in cash", _received(tx, paper) >= owed)
+    debt = (paper.owner, paper.face_value.token)
+    require("the owner must get the face value in cash", debt not in unpaid)
 
 
-def _received(tx: LedgerTransaction, paper: CommercialPaper) -> Amount:
-    """Return the cash that the owner of ``paper`` gets beyond what it puts in."""
-    token = paper.face_value.token
-    gets = Amount.total(_cash_of(tx.outputs_of(CashState), paper), token)
-    puts = Amount.total(_cash_of(tx.inputs_of(CashState), paper), token)
-    return gets - puts if gets >= puts else Amount.zero(token)
+def _unpaid(tx: LedgerTransaction) -> frozenset[Debt]:
+    """Return to whom, and in which cash, less is paid than all its papers here promise."""
+    balance: dict[Debt, int] = {}
 
+    def add(owner: AbstractParty, amount: Amount, sign: int) -> None:
+        debt = (owner, amount.token)
+        balance[debt] = balance.get(debt, 0) + sign * amount.quantity
 
-def _cash_of(states: Sequence[CashState], paper: CommercialPaper) -> list[Amount]:
-    return [
-        cash.amount
-        for cash in states
-        if cash.owner == paper.owner and cash.amount.token == paper.face_value.token
-    ]
+    for paper in tx.inputs_of(CommercialPaper):
+        add(paper.owner, paper.face_value, -1)
+    for cash in tx.inputs_of(CashState):
+        add(cash.owner, cash.amount, -1)
+    for cash in tx.outputs_of(CashState):
+        add(cash.owner, cash.amount, 1)
+    return frozenset(debt for debt, quantity in balance.items() if quantity < 0)

@@ -11,15 +11,15 @@ record                         <─────>   finality: notarise, record, t
 from datetime import timedelta
 from typing import Final
 
-from ledger.amounts import Amount
+from ledger.amounts import Amount, Issued
 from ledger.builder import TransactionBuilder
+from ledger.effect import Expected
 from ledger.flows.collect_signatures import collect_signatures
 from ledger.flows.finality import finalise
 from ledger.flows.identities import receive_identities, send_identities
 from ledger.flows.keys import (
     fresh_identity,
     fresh_salt,
-    keys_of_ours,
     known_owners,
     register_identity,
     sign_transaction_with,
@@ -29,25 +29,28 @@ from ledger.flows.resolve import receive_states, send_states
 from ledger.flows.sign_transaction import sign_transaction
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import LedgerTransaction
+from ledger.query import IS_OWNED, Paging, Query, of_type, unlocked
 from ledger.states import ContractState, StateAndRef, StateRef, as_type
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
-from ledger.vault import find_states, lock_states, reserve
+from ledger.vault import find_state, lock_states, query_vault, reserve
 from runtime import Party, Session, flow, initiate, me, now, progress, responder, service, sleep
 from runtime.codec import wire_name
 from runtime.party import AbstractParty
-from samples.finance.cash import CashState, coin_request, generate_spend, paid_to
-from samples.finance.commercial_paper import CommercialPaper, generate_move
+from samples.finance.cash import CashState, coin_request, generate_spend
+from samples.finance.commercial_paper import CommercialPaper, MovePaper, generate_move
 from samples.trade.terms import (
     AssetMismatch,
     NotTheSellers,
     Terms,
     TradeInfo,
     UnacceptablePrice,
-    WrongPayment,
 )
 
 WINDOW: Final = timedelta(seconds=30)
+
+# The buyer's clock may be wrong by some minutes. What it has not done by then, it can't do later.
+PATIENCE: Final = timedelta(minutes=5)
 
 AWAITING: Final = "Awaiting transaction proposal"
 VERIFYING: Final = "Verifying and signing transaction proposal"
@@ -81,32 +84,44 @@ def sell(
     """
     offered = _asset(asset)
     lock_states(offered.ref)
+    due = _due(offered.data, price)
     session = initiate(buyer)
     _enter(AWAITING)
     send_states(session, [offered])
     payee = fresh_identity() if anonymous else me()
-    session.send(TradeInfo(price, payee, anonymous))
+    session.send(TradeInfo(due, payee, anonymous))
     receive_identities(session)
     _enter(VERIFYING)
-    signed = sign_transaction(session, lambda proposal: _check_payment(proposal, price))
+    agreed = Expected(
+        gives=[offered.ref], gets=[(CashState, due)], signs=[MovePaper], within=PATIENCE
+    )
+    signed = sign_transaction(session, agreed, _know_everybody)
     return receive_finality(session, expected=signed.id).id
 
 
 def _asset(wanted: StateRef | None) -> StateAndRef[CommercialPaper]:
-    papers = find_states(CommercialPaper)
-    for paper in papers:
-        if wanted is None or paper.ref == wanted:
-            return paper
-    raise NotTheSellers(f"{me()} owns no commercial paper" + (f" {wanted}" if wanted else ""))
+    found = _first_paper() if wanted is None else find_state(CommercialPaper, wanted)
+    if found is None:
+        raise NotTheSellers(f"{me()} owns no commercial paper" + (f" {wanted}" if wanted else ""))
+    return found
 
 
-def _check_payment(proposal: LedgerTransaction, price: Amount) -> None:
-    outputs = [state.data for state in proposal.outputs]
-    participants = [party for state in outputs for party in state.participants]
-    known_owners(participants)
-    mine = frozenset(keys_of_ours(tuple(party.key for party in participants)))
-    if paid_to(outputs, mine, price.product) != price.without_issuer():
-        raise WrongPayment("Transaction is not sending us the right amount of cash")
+def _first_paper() -> StateAndRef[CommercialPaper] | None:
+    ours = of_type(CommercialPaper) & IS_OWNED.equals(True) & unlocked()
+    page = query_vault(Query(ours, paging=Paging(page=1, size=1)))
+    return as_type(page.states[0], CommercialPaper) if page.states else None
+
+
+def _due(paper: CommercialPaper, price: Amount) -> Amount:
+    """Return the price as a claim on somebody: on whom the paper itself promises, if left open."""
+    promised = paper.face_value.token
+    if isinstance(price.token, Issued) or not isinstance(promised, Issued):
+        return price
+    return price.issued_by(promised.issuer, promised.reference)
+
+
+def _know_everybody(proposal: LedgerTransaction) -> None:
+    known_owners([party for state in proposal.outputs for party in state.data.participants])
 
 
 # --- the buyer ----------------------------------------------------------------------------------
@@ -136,12 +151,18 @@ def _check_asset(
     session: Session, offered: list[StateAndRef[ContractState]]
 ) -> StateAndRef[CommercialPaper]:
     expected = service(Terms).asset_type
-    actual = wire_name(type(offered[0].data))
-    if len(offered) != 1 or actual != expected:
+    actual = ", ".join(wire_name(type(each.data)) for each in offered[:2])
+    if actual != expected:
         raise AssetMismatch(expected, actual)
     asset = as_type(offered[0], CommercialPaper)
     if known_owners([asset.data.owner]) != [session.counterparty]:
         raise NotTheSellers(f"{session.counterparty} does not own the asset that it offers")
+    if asset.state.encumbrance is not None:
+        raise NotTheSellers("the asset is encumbered, so that it can't change hands alone")
+    # Whoever calls itself by a bank's name, and has another key, is not that bank.
+    promised = asset.data.face_value.token
+    assert isinstance(promised, Issued)
+    known_owners([asset.data.issuer, promised.issuer])
     return asset
 
 

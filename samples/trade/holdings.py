@@ -1,6 +1,7 @@
 """What a node holds: a flow, so that anybody who may start flows can ask over RPC."""
 
 from ledger.amounts import Amount
+from ledger.query import IS_OWNED, Paging, Query, of_type
 from ledger.vault import Vault
 from runtime import flow, message, service, step
 from samples.finance.cash import CashState
@@ -24,4 +25,5 @@ def holdings(currency: str = "USD") -> Holdings:
 @step(kind="pure")
 def _look(currency: str) -> Holdings:
     vault = service(Vault)
-    return Holdings(vault.balance(CashState, currency), len(vault.states(CommercialPaper)))
+    papers = Query(of_type(CommercialPaper) & IS_OWNED.equals(True), paging=Paging(1, 1))
+    return Holdings(vault.balance(CashState, currency), vault.query(papers).total)

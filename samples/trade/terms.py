@@ -52,7 +52,3 @@ class AssetMismatch(FlowException):
 
 class NotTheSellers(FlowException):
     """What is offered, or who is to be paid, is not the seller's."""
-
-
-class WrongPayment(FlowException):
-    """The buyer's proposal does not pay the seller what was asked for."""

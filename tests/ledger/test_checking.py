@@ -12,7 +12,7 @@ from ledger.errors import (
 from ledger.hashing import SecureHash
 from ledger.states import ContractState, StateAndRef, StateRef
 from ledger.stores.attachments import add_attachment
-from ledger.stores.checking import check_transaction, state_at
+from ledger.stores.checking import check_transaction, states_at
 from ledger.stores.transactions import add_unverified, add_verified
 from ledger.testing import Ledger
 from ledger.transactions import SignedTransaction
@@ -50,7 +50,7 @@ def test_an_output_that_does_not_exist_is_named() -> None:
     add_verified(rows, first)
 
     with pytest.raises(TransactionMalformed, match="no output 1"):
-        state_at(rows, StateRef(first.id, 1))
+        states_at(rows, [StateRef(first.id, 1)])
 
 
 def test_a_notary_of_nobody_is_refused() -> None:
@@ -83,4 +83,4 @@ def test_a_state_is_taken_from_the_store_and_not_from_the_peer() -> None:
         transaction(coin(1_000_000)).transaction.outputs[0], StateRef(first.id, 0)
     )
 
-    assert state_at(rows, claimed.ref).data == coin(1)
+    assert [state.data for state in states_at(rows, [claimed.ref])] == [coin(1)]

@@ -4,7 +4,7 @@ import pytest
 
 from ledger.errors import AttachmentInvalid, AttachmentUnknown
 from ledger.hashing import SecureHash
-from ledger.signatures import sign_one
+from ledger.signatures import notarise_many
 from ledger.states import StateRef
 from ledger.stores.attachments import (
     ATTACHMENT_BYTES_MAX,
@@ -110,7 +110,7 @@ def test_a_history_that_is_not_yet_checked_is_unverified() -> None:
 
 
 def notarised(signed: SignedTransaction) -> SignedTransaction:
-    return signed.with_signatures(sign_one(signed.id, NOTARY.key, NOTARY.sign))
+    return signed.with_signatures(*notarise_many([signed.id], NOTARY.key, NOTARY.sign))
 
 
 def test_a_verified_transaction_never_changes() -> None:

@@ -13,7 +13,7 @@ from ledger.errors import (
 )
 from ledger.hashing import DOMAIN_GROUP, SecureHash, component_leaf, component_nonce
 from ledger.merkle import PartialTree, root_of
-from ledger.signatures import TransactionSignature, sign_many, sign_one
+from ledger.signatures import TransactionSignature, notarise_many, sign_one
 from ledger.states import StateRef
 from ledger.testing import Ledger
 from ledger.time_window import TimeWindow
@@ -130,9 +130,10 @@ def test_components_are_hashed_as_the_bytes_that_arrived() -> None:
     ("salt", "groups", "reason"),
     [
         (b"short", ((b"x",),), "salt must have"),
-        (SALT, ((),) * 10, "component groups that this version"),
+        (SALT, ((),) * 9 + ((b"x",),), "component groups that this version"),
         (SALT, ((), (), (), (), (b"a", b"b")), "more than one NOTARY"),
         (SALT, ((), (), (b"a",)), "signers for each command"),
+        (SALT, ((b"a",), ()), "encoding its parts"),
     ],
 )
 def test_a_transaction_of_wrong_shape_is_refused(
@@ -142,6 +143,26 @@ def test_a_transaction_of_wrong_shape_is_refused(
 
     with pytest.raises(TransactionMalformed, match=reason):
         _ = wire.id
+
+
+def test_other_bytes_for_the_same_transaction_are_refused() -> None:
+    wire = builder_of_all().to_wire(SALT)
+    fields = {"salt": wire.parts.salt, "groups": [list(group) for group in wire.parts.groups]}
+    surplus = encode({"$": "ledger.Wire", **fields, "more": 1})
+    reordered = encode({"groups": fields["groups"], "salt": fields["salt"], "$": "ledger.Wire"})
+
+    for other in (surplus, reordered):
+        with pytest.raises(TransactionMalformed, match="encoding its parts"):
+            _ = SignedTransaction(other).id
+
+
+def test_a_notary_is_no_party_to_what_it_notarises() -> None:
+    builder = builder_of_all()
+    builder.add_command(Do("print money"), NOTARY.key)
+    signed = builder.sign(SALT, [ALICE.key], ALICE.sign)
+
+    with pytest.raises(TransactionMalformed, match="asks its notary for a signature"):
+        signed.verify_signatures()
 
 
 def test_bytes_that_are_no_transaction_are_refused() -> None:
@@ -188,7 +209,8 @@ def test_missing_signatures_are_named() -> None:
 
 def test_a_transaction_that_all_have_signed_verifies() -> None:
     signed = signed_by_alice()
-    signed = signed.signed_by([BOB.key], BOB.sign).signed_by([NOTARY.key], NOTARY.sign)
+    signed = signed.signed_by([BOB.key], BOB.sign)
+    signed = signed.with_signatures(*notarise_many([signed.id], NOTARY.key, NOTARY.sign))
 
     signed.verify_signatures()
 
@@ -223,36 +245,48 @@ def test_too_many_signatures_do_not_decode() -> None:
 def test_one_signature_over_many_transactions_fits_each_of_them(count: int) -> None:
     ids = [SecureHash.of(b"%d" % number) for number in range(count)]
 
-    signatures = sign_many(ids, NOTARY.key, NOTARY.sign)
+    signatures = notarise_many(ids, NOTARY.key, NOTARY.sign)
 
     assert len({s.signature for s in signatures}) == 1
     for tx_id, signature in zip(ids, signatures, strict=True):
-        signature.verify(tx_id)
+        signature.verify_notarys(tx_id)
         assert unpack(pack(signature), TransactionSignature) == signature
-        assert not signature.is_valid(SecureHash.of(b"another"))
+        assert not signature.is_valid_notarys(SecureHash.of(b"another"))
 
 
 def test_a_batch_signature_without_its_proof_or_with_a_bad_one_is_refused() -> None:
     ids = [SecureHash.of(b"%d" % number) for number in range(3)]
-    signature = sign_many(ids, NOTARY.key, NOTARY.sign)[0]
+    signature = notarise_many(ids, NOTARY.key, NOTARY.sign)[0]
     bare = TransactionSignature(NOTARY.key, signature.signature)
     cut = TransactionSignature(NOTARY.key, signature.signature, PartialTree(3, (0,), ()))
     wide = TransactionSignature(NOTARY.key, signature.signature, PartialTree(3, (0, 1), ()))
 
     for wrong in (bare, cut, wide):
-        assert not wrong.is_valid(ids[0])
+        assert not wrong.is_valid_notarys(ids[0])
     with pytest.raises(SignatureRejected):
-        bare.verify(ids[0])
+        bare.verify_notarys(ids[0])
 
 
 def test_a_signature_of_one_transaction_is_none_of_a_batch() -> None:
     ids = [SecureHash.of(b"1"), SecureHash.of(b"2")]
-    batch = sign_many(ids, NOTARY.key, NOTARY.sign)
+    batch = notarise_many(ids, NOTARY.key, NOTARY.sign)
     proof = batch[0].proof
     assert proof is not None
     single = sign_one(ids[0], NOTARY.key, NOTARY.sign)
 
-    assert not TransactionSignature(NOTARY.key, single.signature, proof).is_valid(ids[0])
+    assert not TransactionSignature(NOTARY.key, single.signature, proof).is_valid_notarys(ids[0])
+
+
+def test_what_a_party_signs_is_no_notarisation_and_the_other_way_round() -> None:
+    tx_id = SecureHash.of(b"1")
+    partys = sign_one(tx_id, NOTARY.key, NOTARY.sign)
+    (notarys,) = notarise_many([tx_id], NOTARY.key, NOTARY.sign)
+
+    assert partys.is_valid(tx_id)
+    assert notarys.is_valid_notarys(tx_id)
+    assert not partys.is_valid_notarys(tx_id)
+    assert not notarys.is_valid(tx_id)
+    assert not TransactionSignature(NOTARY.key, notarys.signature).is_valid(tx_id)
 
 
 def test_the_builder_refuses_a_state_twice() -> None:

@@ -50,6 +50,7 @@ from tests.ledger.parties import (
     linear_id,
 )
 
+NOTARIES = [NOTARY.party, OTHER_NOTARY.party]
 FLOW, OTHER_FLOW = FlowId("flow-1"), FlowId("flow-2")
 
 
@@ -141,7 +142,7 @@ def test_coins_are_chosen_until_they_suffice() -> None:
     rows = MemoryRows()
     keep(rows, transaction(coin(10), coin(10), coin(10), coin(5, product="EUR")))
 
-    chosen = select_coins(rows, wanted(15))
+    chosen = select_coins(rows, wanted(15), NOTARIES)
 
     assert len(chosen) == 2
     assert all(isinstance(state.data, Coin) for state in chosen)
@@ -152,7 +153,7 @@ def test_too_few_coins_say_how_much_is_missing() -> None:
     keep(rows, transaction(coin(10)))
 
     with pytest.raises(InsufficientBalance, match="5 USD are missing") as caught:
-        select_coins(rows, wanted(15))
+        select_coins(rows, wanted(15), NOTARIES)
 
     assert (caught.value.missing, caught.value.product) == (5, "USD")
 
@@ -164,7 +165,7 @@ def test_coins_of_other_products_do_not_count() -> None:
 
     for product in ("USD", "EUR", "GBP", "CHF"):
         with pytest.raises(InsufficientBalance, match=f"1 {product}"):
-            select_coins(rows, CoinRequest("tests.Coin", product, 2))
+            select_coins(rows, CoinRequest("tests.Coin", product, 2), NOTARIES)
 
 
 def test_coins_of_one_selection_have_one_notary() -> None:
@@ -172,13 +173,13 @@ def test_coins_of_one_selection_have_one_notary() -> None:
     keep(rows, transaction(coin(10), coin(1)))
     keep(rows, transaction(coin(8), coin(4), notary=OTHER_NOTARY))
 
-    chosen = select_coins(rows, wanted(12))
-    named = select_coins(rows, wanted(11, notary=NOTARY.party))
+    chosen = select_coins(rows, wanted(12), NOTARIES)
+    named = select_coins(rows, wanted(11, notary=NOTARY.party), NOTARIES)
 
     assert {state.state.notary for state in chosen} == {OTHER_NOTARY.party}
     assert {state.state.notary for state in named} == {NOTARY.party}
     with pytest.raises(InsufficientBalance, match="8 USD"):
-        select_coins(rows, wanted(20))
+        select_coins(rows, wanted(20), NOTARIES)
 
 
 def test_coins_can_be_limited_to_issuers() -> None:
@@ -186,38 +187,38 @@ def test_coins_can_be_limited_to_issuers() -> None:
     foreign = Coin(owner=ALICE.party, amount=Amount(50, "USD").issued_by(BOB.party))
     keep(rows, transaction(foreign, coin(3)))
 
-    chosen = select_coins(rows, wanted(3, issuers=(BANK.party,)))
+    chosen = select_coins(rows, wanted(3, issuers=(BANK.party,)), NOTARIES)
 
     assert [state.data.amount.quantity for state in chosen] == [3]
     with pytest.raises(InsufficientBalance):
-        select_coins(rows, wanted(4, issuers=(BANK.party,)))
+        select_coins(rows, wanted(4, issuers=(BANK.party,)), NOTARIES)
 
 
 def test_two_flows_never_choose_the_same_coin() -> None:
     rows = MemoryRows()
     keep(rows, transaction(*[coin(1) for _ in range(10)]))
 
-    first = lock_coins(rows, FLOW, wanted(6))
-    second = lock_coins(rows, OTHER_FLOW, wanted(4))
+    first = lock_coins(rows, FLOW, wanted(6), NOTARIES)
+    second = lock_coins(rows, OTHER_FLOW, wanted(4), NOTARIES)
 
     assert {c.ref for c in first}.isdisjoint({c.ref for c in second})
     with pytest.raises(InsufficientBalance):
-        lock_coins(rows, OTHER_FLOW, wanted(1))
+        lock_coins(rows, OTHER_FLOW, wanted(1), NOTARIES)
     assert locked_by(rows, FLOW) == sorted(c.ref for c in first)
 
 
 def test_released_coins_can_be_chosen_again() -> None:
     rows = MemoryRows()
     keep(rows, transaction(coin(1), coin(1)))
-    locked = lock_coins(rows, FLOW, wanted(2))
+    locked = lock_coins(rows, FLOW, wanted(2), NOTARIES)
 
     release(rows, FLOW, [locked[0].ref])
-    assert [c.ref for c in lock_coins(rows, OTHER_FLOW, wanted(1))] == [locked[0].ref]
+    assert [c.ref for c in lock_coins(rows, OTHER_FLOW, wanted(1), NOTARIES)] == [locked[0].ref]
     release(rows, FLOW)
 
     assert holder_of(rows, locked[1].ref) is None
     assert locked_by(rows, FLOW) == []
-    assert len(lock_coins(rows, FlowId("flow-3"), wanted(1))) == 1
+    assert len(lock_coins(rows, FlowId("flow-3"), wanted(1), NOTARIES)) == 1
 
 
 def test_a_lock_is_taken_for_all_or_for_none() -> None:

@@ -148,7 +148,7 @@ def test_a_price_above_the_buyers_limit_is_unacceptable_price_at_the_seller() ->
 
     with pytest.raises(UnacceptablePrice) as raised:
         handle.result()
-    assert raised.value.price == PRICE
+    assert raised.value.price == PRICE.issued_by(market.bank.party)
     assert peer_of(raised.value) == market.buyer.party.name
     market.network.run()
     assert_unchanged(market)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ledger.amounts import Amount
 from ledger.builder import TransactionBuilder
+from ledger.effect import FOREVER, Expected
 from ledger.flows.collect_signatures import SignatureAnswer, SignatureRequest
 from ledger.flows.finality import finalise
 from ledger.flows.identities import receive_identities
@@ -14,7 +15,6 @@ from ledger.flows.resolve import receive_transaction, send_states
 from ledger.flows.sign_transaction import sign_transaction
 from ledger.flows.storing import record_own_unnotarised, record_transaction, verified_or_none
 from ledger.hashing import SecureHash
-from ledger.ledger_transaction import LedgerTransaction
 from ledger.signatures import TransactionSignature
 from ledger.states import StateAndRef, StateRef, changed
 from ledger.transactions import SignedTransaction
@@ -22,7 +22,7 @@ from ledger.vault import find_states
 from runtime import FlowException, Party, Session, flow, initiate, me, responder
 from runtime.keys import SIGNATURE_BYTES, PublicKey
 from samples.finance.cash import CashState, MoveCash, generate_spend
-from samples.finance.commercial_paper import CommercialPaper, generate_move
+from samples.finance.commercial_paper import CommercialPaper, MovePaper, generate_move
 from samples.trade.flows import buy
 from samples.trade.terms import TradeInfo
 
@@ -47,7 +47,8 @@ def sell_without_lock(
     send_states(session, [_paper(asset)])
     session.send(TradeInfo(price, me(), anonymous))
     receive_identities(session)
-    signed = sign_transaction(session, _whatever)
+    wanted = Expected(gives=[asset], gets=[CashState], signs=[MovePaper], within=FOREVER)
+    signed = sign_transaction(session, wanted)
     return receive_finality(session, expected=signed.id).id
 
 
@@ -141,7 +142,3 @@ def _paper(ref: StateRef) -> StateAndRef[CommercialPaper]:
 
 def _signed(builder: TransactionBuilder, keys: Iterable[PublicKey]) -> SignedTransaction:
     return sign_transaction_with(SignedTransaction(builder.to_wire(fresh_salt()).encoded), keys)
-
-
-def _whatever(proposal: LedgerTransaction) -> None:
-    """Check nothing."""

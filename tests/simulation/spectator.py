@@ -12,7 +12,7 @@ from typing import Final
 from ledger.components import Group
 from ledger.hashing import DOMAIN_BATCH, SecureHash
 from ledger.merkle import root_by
-from ledger.signatures import MANY, ONE, TransactionSignature
+from ledger.signatures import NOTARYS, PARTYS, TransactionSignature
 from ledger.states import FungibleState, StateRef, TransactionState
 from ledger.stores.locks import FLOW_LOCKS, LOCKS
 from ledger.stores.notary import CONSUMED, GRANTS, REQUESTS, Grant
@@ -399,9 +399,9 @@ def _covered(wire: WireTransaction) -> Problems:
 
 def _is_signed(signature: TransactionSignature, tx_id: SecureHash) -> bool:
     if signature.proof is None:
-        return signature.key.is_valid(signature.signature, ONE + tx_id.digest)
+        return signature.key.is_valid(signature.signature, PARTYS + tx_id.digest)
     root = root_by(signature.proof, [tx_id.digest], DOMAIN_BATCH)
-    return signature.key.is_valid(signature.signature, MANY + root)
+    return signature.key.is_valid(signature.signature, NOTARYS + root)
 
 
 def _is_inside(window: TimeWindow, time_ms: int) -> bool:

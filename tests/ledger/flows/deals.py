@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ledger.builder import TransactionBuilder
+from ledger.effect import FOREVER, Expected
 from ledger.errors import ProposalRejected
 from ledger.flows.collect_signatures import collect_signatures
 from ledger.flows.finality import finalise
@@ -16,6 +17,8 @@ from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
 from runtime import Party, Session, flow, initiate, me, message, responder
 from tests.ledger.parties import Deal, Do, linear_id
+
+ANY_DEAL = Expected(gives=[Deal], gets=[Deal], signs=[Do], within=FOREVER)
 
 
 @message(name="tests.Step")
@@ -53,7 +56,7 @@ def agree(
 def join(session: Session) -> None:
     """Sign whatever is not bad, and take part in its finality."""
     session.receive(Step).unwrap(lambda step: step)
-    signed = sign_transaction(session, not_bad)
+    signed = sign_transaction(session, ANY_DEAL, not_bad)
     receive_finality(session, expected=signed.id)
 
 
@@ -87,7 +90,7 @@ def collect(signed: SignedTransaction, others: list[Party]) -> SignedTransaction
 @responder(collect)
 def sign_only(session: Session) -> None:
     """Sign whatever is not bad."""
-    sign_transaction(session, not_bad)
+    sign_transaction(session, ANY_DEAL, not_bad)
 
 
 @flow(name="tests.agree_anonymously")
@@ -112,7 +115,7 @@ def join_anonymously(session: Session) -> None:
     step = session.receive(Step).unwrap(lambda step: step)
     if step.what == "swap":
         swap_identities(session)
-        sign_transaction(session, not_bad)
+        sign_transaction(session, ANY_DEAL, not_bad)
     else:
         receive_identities(session)
     receive_finality(session)

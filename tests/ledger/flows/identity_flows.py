@@ -1,21 +1,21 @@
 """Flows of the tests that exchange identities, by the rules and against them."""
 
 from ledger.flows.identities import (
-    IdentitiesOffered,
     IdentitiesShown,
-    IdentitiesWanted,
     receive_identities,
     send_identities,
     swap_identities,
 )
-from ledger.flows.keys import fresh_identity, identities_of, known_owners
+from ledger.flows.keys import fresh_identity, known_owners
 from ledger.flows.storing import stored_transaction
 from ledger.identity import OneTimeIdentity
 from ledger.states import changed
+from ledger.stores.identities import identity_of
 from ledger.transactions import SignedTransaction
-from ledger.vault import find_states
-from runtime import Party, Session, flow, initiate, me, responder
-from runtime.keys import PrivateKey, PublicKey
+from ledger.vault import Vault, find_states
+from runtime import Party, Session, flow, initiate, responder, service, step
+from runtime.host import Host
+from runtime.keys import PublicKey
 from runtime.party import AnonymousParty
 from tests.ledger.parties import Deal
 
@@ -39,35 +39,19 @@ def look_up(party: AnonymousParty) -> list[Party]:
     return known_owners([party])
 
 
-@flow(name="tests.offer_to")
-def offer_to(peer: Party, signed: SignedTransaction) -> int:
-    """Send identities and return how many the peer wanted to see."""
+@flow(name="tests.show_to")
+def show_to(peer: Party, signed: SignedTransaction) -> list[PublicKey]:
+    """Show identities and return which keys the peer has seen."""
     session = initiate(peer)
     send_identities(session, signed.transaction)
-    return session.receive(int).unwrap(lambda count: count)
+    return session.receive(list[PublicKey]).unwrap(lambda keys: keys)
 
 
-@responder(offer_to)
-def learn(session: Session) -> None:
-    """Receive identities by hand, to count them."""
-    offered = session.receive(IdentitiesOffered).unwrap(lambda shown: shown)
-    known = {identity.key for identity in identities_of(offered.keys)}
-    wanted = tuple(key for key in offered.keys if key not in known)
-    session.exchange(IdentitiesWanted(wanted), IdentitiesShown).unwrap(lambda shown: shown)
-    session.send(len(wanted))
-
-
-@flow(name="tests.offer_to_curious")
-def offer_to_curious(peer: Party, signed: SignedTransaction) -> None:
-    """Send identities to somebody who wants more."""
-    send_identities(initiate(peer), signed.transaction)
-
-
-@responder(offer_to_curious)
-def be_curious(session: Session) -> None:
-    """Ask for what was not offered."""
-    session.receive(IdentitiesOffered).unwrap(lambda shown: shown)
-    session.exchange(IdentitiesWanted((me().key,)), IdentitiesShown).unwrap(lambda shown: shown)
+@responder(show_to)
+def look(session: Session) -> None:
+    """Tell which identities came."""
+    shown = session.receive(IdentitiesShown).unwrap(lambda told: told)
+    session.send([identity.key for identity in shown.identities])
 
 
 @flow(name="tests.swap_with_cheat")
@@ -83,9 +67,7 @@ def cheat(session: Session) -> None:
     """Show an identity that is not ours, or that nobody holds."""
     way = session.receive(str).unwrap(lambda told: told)
     if way == "somebody elses":
-        (deal,) = find_states(Deal)
-        keys = tuple(party.key for party in deal.data.parties)
-        shown = next(known for known in identities_of(keys) if known.owner != me())
+        shown = _identity_of_another()
     else:
         shown = changed(fresh_identity(), signature=bytes(64))
     session.exchange(shown, OneTimeIdentity).unwrap(lambda theirs: theirs)
@@ -101,9 +83,15 @@ def sync_from_cheat(peer: Party, way: str) -> None:
 
 @responder(sync_from_cheat)
 def mis_sync(session: Session) -> None:
-    """Offer or show the wrong identities."""
+    """Show identities that are somebody else's, or too many."""
     way = session.receive(str).unwrap(lambda told: told)
-    stranger = PrivateKey.from_seed(b"8" * 32).public
-    keys = (stranger, stranger) if way == "twice" else (stranger,)
-    session.exchange(IdentitiesOffered(keys), IdentitiesWanted).unwrap(lambda wanted: wanted)
-    session.send(IdentitiesShown((fresh_identity(),)))
+    ours = fresh_identity()
+    session.send(IdentitiesShown((ours, ours) if way == "twice" else (_identity_of_another(),)))
+
+
+@step(kind="pure")
+def _identity_of_another() -> OneTimeIdentity:
+    host = service(Host)
+    (deal,) = host.service(Vault).states(Deal)
+    found = [identity_of(host, party.key) for party in deal.data.parties]
+    return next(each for each in found if each is not None and each.owner != host.me)

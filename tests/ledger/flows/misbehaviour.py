@@ -11,6 +11,7 @@ from ledger.signatures import TransactionSignature
 from ledger.transactions import SignedTransaction
 from runtime import Party, Session, flow, initiate, me, message, responder
 from runtime.keys import PrivateKey, PublicKey
+from tests.ledger.flows import deals
 
 
 @flow(name="tests.ask_for")
@@ -24,7 +25,7 @@ def ask_for(signed: SignedTransaction, signer: Party, keys: list[PublicKey]) -> 
 @responder(ask_for)
 def sign_anything(session: Session) -> None:
     """Sign by the rules."""
-    sign_transaction(session, lambda _: None)
+    sign_transaction(session, deals.ANY_DEAL)
 
 
 @message(name="tests.Way")

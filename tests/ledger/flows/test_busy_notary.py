@@ -88,7 +88,7 @@ def test_of_many_who_come_at_once_some_are_sent_away_and_all_are_served(notary: 
     for signed, handle in zip(many, handles, strict=True):
         signature = handle.result()
         assert isinstance(signature, TransactionSignature)
-        signature.verify(signed.id)
+        signature.verify_notarys(signed.id)
 
     assert service.queue.sent_away > 0
     assert len(service.queue) == 0
@@ -103,7 +103,7 @@ def test_a_busy_notary_still_says_what_it_has_granted() -> None:
 
     again = net.alice.start_flow(notarise, signed, only_if_granted=True).result()
 
-    again.verify(signed.id)
+    again.verify_notarys(signed.id)
 
 
 def test_whoever_lets_a_validating_notary_wait_keeps_others_waiting_only_for_a_while() -> None:

@@ -26,6 +26,7 @@ from ledger.flows.resolve import (
     TransactionBatch,
 )
 from ledger.hashing import SecureHash
+from ledger.signatures import notarise_many
 from ledger.states import ContractState, StateAndRef, StateRef
 from ledger.stores.attachments import ATTACHMENTS
 from ledger.stores.transactions import UNVERIFIED, VERIFIED, add_unverified, add_verified
@@ -58,7 +59,8 @@ def made(
     salt = next(_salts).to_bytes(32, "big")
     signed = builder.sign(salt, [alice.party.key], alice.signer.sign)
     if inputs and notarised:
-        signed = signed.signed_by([notary.party.key], notary.signer.sign)
+        grant = notarise_many([signed.id], notary.party.key, notary.signer.sign)
+        signed = signed.with_signatures(*grant)
     return signed
 
 

@@ -32,11 +32,21 @@ def test_those_who_swapped_or_were_shown_know_who_it_is() -> None:
 
     for node in (net.alice, net.bob, net.bank):
         assert owner_of(node.host, ours) == net.alice.party
-        assert owner_of(node.host, theirs) == net.bob.party
         assert node.host.resolve(AnonymousParty(ours)) == net.alice.party
+    for node in (net.alice, net.bob):
+        assert owner_of(node.host, theirs) == net.bob.party
     assert owner_of(net.notary.host, ours) is None
     assert net.notary.host.resolve(AnonymousParty(ours)) is None
     assert net.alice.host.resolve(AnonymousParty(net.alice.party.key)) == net.alice.party
+
+
+def test_nobody_shows_whose_the_keys_of_others_are() -> None:
+    net = agreed()
+    ours, theirs = anonymous_parties(net)
+    signed = net.alice.start_flow(identity_flows.last_deal).result()
+
+    assert net.alice.start_flow(identity_flows.show_to, net.bank.party, signed).result() == [ours]
+    assert owner_of(net.bank.host, theirs) is None
 
 
 def test_a_one_time_key_lies_sealed_on_disk() -> None:
@@ -54,15 +64,6 @@ def test_no_two_one_time_keys_are_the_same() -> None:
 
     assert len({key.data for key in keys}) == 5
     assert len(list(own_keys(net.alice.host))) == 5
-
-
-def test_sync_asks_only_for_what_is_not_known() -> None:
-    net = agreed()
-    signed = net.alice.start_flow(identity_flows.last_deal).result()
-
-    wanted = net.alice.start_flow(identity_flows.offer_to, net.bank.party, signed).result()
-
-    assert wanted == 0
 
 
 def test_an_unknown_party_has_no_owner() -> None:
@@ -87,17 +88,12 @@ def test_a_peer_can_not_swap_in_what_is_not_its_own(way: str, reason: str) -> No
         net.alice.start_flow(identity_flows.swap_with_cheat, net.bob.party, way).result()
 
 
-@pytest.mark.parametrize("way", ["twice", "other answer"])
-def test_a_peer_can_not_sync_what_nobody_asked_for(way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [("twice", "each once"), ("somebody elses", "expected a key of O=Bob")],
+)
+def test_a_peer_can_only_show_what_is_its_own(way: str, reason: str) -> None:
     net = agreed()
 
-    with pytest.raises(IdentityUnproven):
+    with pytest.raises(IdentityUnproven, match=reason):
         net.alice.start_flow(identity_flows.sync_from_cheat, net.bob.party, way).result()
-
-
-def test_a_peer_gets_no_identities_that_were_not_offered() -> None:
-    net = agreed()
-    signed = net.alice.start_flow(identity_flows.last_deal).result()
-
-    with pytest.raises(IdentityUnproven, match="were not offered"):
-        net.alice.start_flow(identity_flows.offer_to_curious, net.bob.party, signed).result()
