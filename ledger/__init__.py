@@ -31,6 +31,7 @@ from ledger.errors import (
     TransactionInvalid,
     TransactionUnknown,
     TransactionVerificationError,
+    WindowRejected,
 )
 from ledger.flows.collect_signatures import collect_signature, collect_signatures
 from ledger.flows.finality import finalise
@@ -206,6 +207,7 @@ __all__ = [
     "TransactionVerificationError",
     "Update",
     "Vault",
+    "WindowRejected",
     "WireTransaction",
     "as_type",
     "attachment_content",

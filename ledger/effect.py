@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ledger.amounts import Amount, Issued
-from ledger.errors import ProposalRejected
+from ledger.errors import ProposalRejected, WindowRejected
 from ledger.ledger_transaction import Command, LedgerTransaction
 from ledger.states import ContractState, FungibleState, StateAndRef, StateRef, parties_in
 from ledger.time_window import milliseconds
@@ -108,7 +108,7 @@ class Expected:
         if self.within == FOREVER:
             return
         if effect.until_ms is None or effect.until_ms > milliseconds(at + self.within):
-            raise ProposalRejected(f"its time window must end within {self.within}")
+            raise WindowRejected(f"its time window must end within {self.within}")
 
     def _check_gains(self, effect: NetEffect) -> None:
         classes = {gain for gain in self.gets if isinstance(gain, type)}

@@ -19,6 +19,7 @@ LedgerError (FlowException)
 ├── ResolutionFailed               a peer can't, or must not be made to, serve a history
 │   └── TransactionUnknown   AttachmentUnknown   NotOffered   HistoryTooLarge
 ├── ProposalRejected               a signer won't sign
+│   └── WindowRejected                 so late as this could still become final
 ├── FinalityAborted                a participant did not hold a transaction, so all forget it
 ├── FinalityUndecided              whether a transaction becomes final is not known yet
 ├── SessionMissing                 a participant or signer is unknown, or has no session
@@ -152,6 +153,10 @@ class HistoryTooLarge(ResolutionFailed):
 
 class ProposalRejected(LedgerError):
     """A signer refuses to sign what was proposed."""
+
+
+class WindowRejected(ProposalRejected):
+    """A proposal could become final later than the signer accepts; or clocks differ too much."""
 
 
 class FinalityAborted(LedgerError):

@@ -18,7 +18,7 @@ from random import Random
 from typing import Final, TypeVar
 
 from ledger.amounts import Amount
-from ledger.errors import InsufficientBalance, TimeWindowInvalid
+from ledger.errors import InsufficientBalance, TimeWindowInvalid, WindowRejected
 from ledger.flows.receive_finality import recover
 from ledger.hashing import SecureHash
 from ledger.query import Query
@@ -62,7 +62,7 @@ Errors = tuple[type[Exception], ...]
 KILLED: Final = (FlowKilled, UnexpectedFlowEnd)
 """How a flow may end when it, or one that it talks to, is killed."""
 
-LATE: Final[Errors] = (TimeWindowInvalid,)
+LATE: Final[Errors] = (TimeWindowInvalid, WindowRejected)
 """Faults may last longer than a transaction's time window: then it is done anew."""
 
 SHORT: Final[Errors] = (*LATE, InsufficientBalance)
