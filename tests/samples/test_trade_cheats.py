@@ -110,7 +110,7 @@ def test_a_buyer_buys_no_encumbered_paper() -> None:
 def test_a_buyer_looks_at_one_asset_at_a_time() -> None:
     market = open_market(papers=2)
 
-    handle = market.seller.start_flow(
+    handle = market.seller.start_impostor(
         trade_cheats.sell_badly, market.buyer.party, all_papers(market), PRICE
     )
 
@@ -121,7 +121,7 @@ def test_a_buyer_looks_at_one_asset_at_a_time() -> None:
 def test_a_buyer_buys_only_what_the_seller_owns() -> None:
     market = open_market()
 
-    handle = market.bank.start_flow(
+    handle = market.bank.start_impostor(
         trade_cheats.sell_badly, market.buyer.party, all_papers(market), PRICE
     )
 
@@ -132,7 +132,7 @@ def test_a_buyer_buys_only_what_the_seller_owns() -> None:
 def test_a_buyer_pays_nobody_but_the_seller() -> None:
     market = open_market()
 
-    handle = market.seller.start_flow(
+    handle = market.seller.start_impostor(
         trade_cheats.sell_badly, market.buyer.party, all_papers(market), PRICE, market.bank.party
     )
 
