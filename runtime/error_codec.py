@@ -1,85 +1,30 @@
-"""Errors <-> bytes: what crosses to a peer, and what is kept as the outcome of a flow or step.
+"""Errors <-> bytes, as they cross to a peer.
 
-A `PackedError` is the array ``[class name, message, args or nil, attributes, error id]``; each of
+A `PackedError` is the array ``[class name, message, args or nil, attributes]``; each of
 the args and attributes is a `Packed`. No stack is ever in it.
 
-- To a peer crosses a `FlowException`. It comes back as the class it was, if that is known here,
-  else as a plain `FlowException` that names the original class.
-- An outcome stays on this node, so more comes back as what it was: the builtin exceptions of
-  `REBUILT_BUILTINS`, and every class that the process has loaded and that its args rebuild; nothing
-  is imported. Everything else comes back as `FlowFailed`, with error id, class name and message.
+A `FlowException` comes back as the class it was, if that is known here, else as a plain
+`FlowException` that names the original class. Nothing is imported.
+How a flow or step of this node failed is for `runtime.outcome_codec`.
 """
 
 from typing import Final
 
 import msgspec
 
-from runtime.codec import Packed, decode, encode, pack, unpack_any
+from runtime.class_names import public_module
+from runtime.codec import Packed, decode, pack, unpack_any
 from runtime.errors import (
-    ORIGIN_ATTRIBUTES,
     BadMessage,
     FlowException,
-    FlowFailed,
     FlowTimeout,
     PeerTimedOut,
     SessionError,
-    UndecodableEvent,
     flow_exceptions,
     note_origin,
 )
 from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
-from runtime.message_class import public_module
 from runtime.value_tree import plumbing_structs
-
-REBUILT_BUILTINS: Final[dict[str, type[Exception]]] = {
-    cls.__name__: cls
-    for cls in (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        BlockingIOError,
-        BrokenPipeError,
-        BufferError,
-        ChildProcessError,
-        ConnectionAbortedError,
-        ConnectionError,
-        ConnectionRefusedError,
-        ConnectionResetError,
-        EOFError,
-        Exception,
-        FileExistsError,
-        FileNotFoundError,
-        FloatingPointError,
-        ImportError,
-        IndexError,
-        InterruptedError,
-        IsADirectoryError,
-        KeyError,
-        LookupError,
-        MemoryError,
-        ModuleNotFoundError,
-        NameError,
-        NotADirectoryError,
-        NotImplementedError,
-        OSError,
-        OverflowError,
-        PermissionError,
-        ProcessLookupError,
-        RecursionError,
-        RuntimeError,
-        TimeoutError,
-        TypeError,
-        UnboundLocalError,
-        UnicodeDecodeError,
-        UnicodeEncodeError,
-        UnicodeError,
-        UnicodeTranslateError,
-        ValueError,
-        ZeroDivisionError,
-    )
-}
-"""Builtin exceptions that ``cls(*args)`` makes anew, without any effect."""
-
 
 CLASS_NAME_CHARACTERS_MAX: Final = 255
 # Of MessagePack for a value, for its type and for the array around them.
@@ -87,13 +32,12 @@ _OVERHEAD_BYTES: Final = 6
 
 
 class PackedError(msgspec.Struct, array_like=True, frozen=True):
-    """An exception on the wire or in the journal, without its stack."""
+    """An exception on the wire, without its stack."""
 
     cls_name: str
     message: str
     args: list[Packed] | None = None
     attributes: dict[str, Packed] = {}
-    error_id: str = ""
 
 
 plumbing_structs.add(PackedError)
@@ -104,7 +48,7 @@ def pack_error(error: BaseException) -> PackedError:
 
     What is too large is left out: the args all together, attributes one by one.
     """
-    return _pack(error, frozenset(), "")
+    return _pack(error)
 
 
 def unpack_error(
@@ -120,7 +64,7 @@ def unpack_error(
     error = None if cls is None else _rebuilt(packed, cls)
     if not isinstance(error, FlowException):
         error = _stand_in(packed)
-    _set_attributes(error, packed, frozenset())
+    _set_attributes(error, packed)
     note_origin(error, peer=peer, error_id=error_id)
     if peer is not None:
         tail = f" (error id {error_id})" if error_id else ""
@@ -128,42 +72,12 @@ def unpack_error(
     return error
 
 
-def pack_outcome(error: BaseException, error_id: str = "") -> PackedError:
-    """Return how a flow or step of this node failed."""
-    return _pack(error, ORIGIN_ATTRIBUTES, error_id)
-
-
-def unpack_outcome(outcome: PackedError) -> Exception:
-    """Return the exception as it was, or `FlowFailed` in its place. Never raises."""
-    cls = _local_class(outcome.cls_name)
-    error = None if cls is None else _rebuilt(outcome, cls)
-    if error is None and cls is not None and issubclass(cls, FlowException):
-        error = _stand_in(outcome)
-    if error is None:
-        return FlowFailed(outcome.error_id, outcome.cls_name, outcome.message)
-    _set_attributes(error, outcome, ORIGIN_ATTRIBUTES)
-    return error
-
-
-def encode_error(error: BaseException, error_id: str = "") -> bytes:
-    """Return the bytes of `pack_outcome`; `decode_error` reads them here or at a peer."""
-    return encode(pack_outcome(error, error_id))
-
-
-def decode_error(body: bytes, *, peer: str | None = None, error_id: str | None = None) -> Exception:
-    """Return the exception that `encode_error` has written, here or at ``peer``.
-
-    If the bytes of a peer are no error, that is returned, as `BadMessage`; if those of this node
-    are none, `UndecodableEvent` is raised.
-    """
+def decode_error(body: bytes, *, peer: str, error_id: str | None = None) -> Exception:
+    """Return the exception in bytes of ``peer``; `BadMessage` if they are none. Never raises."""
     try:
         packed = decode(body, PackedError)
     except BadMessage as error:
-        if peer is None:
-            raise UndecodableEvent(f"an error in the journal can't be read: {error}") from error
         return BadMessage(error.reason, f"from {peer}, in place of an error")
-    if peer is None:
-        return unpack_outcome(packed)
     return unpack_error(packed, peer, error_id)
 
 
@@ -173,7 +87,7 @@ def _stand_in(packed: PackedError) -> FlowException:
     return error
 
 
-def _pack(error: BaseException, private: frozenset[str], error_id: str) -> PackedError:
+def _pack(error: BaseException) -> PackedError:
     budget = ERROR_BYTES_MAX
     args = _pack_args(error)
     if args is not None:
@@ -181,20 +95,18 @@ def _pack(error: BaseException, private: frozenset[str], error_id: str) -> Packe
         args, budget = (args, budget - size) if size <= budget else (None, budget)
     attributes: dict[str, Packed] = {}
     for name, value in vars(error).items():
-        if not _may_travel(name, private):
+        if not _may_travel(name):
             continue
         packed = _pack_or_none(value)
         size = 0 if packed is None else _size(packed) + _size_of_name(name)
         if packed is not None and size <= budget:
             attributes[name] = packed
             budget -= size
-    return PackedError(_class_name(type(error)), message_of(error), args, attributes, error_id)
+    return PackedError(_class_name(type(error)), message_of(error), args, attributes)
 
 
-def _may_travel(name: object, private: frozenset[str]) -> bool:
-    if not isinstance(name, str) or name.startswith("_"):
-        return name in private
-    return name == well_formed(name)
+def _may_travel(name: object) -> bool:
+    return isinstance(name, str) and not name.startswith("_") and name == well_formed(name)
 
 
 def _size(packed: Packed) -> int:
@@ -272,9 +184,9 @@ def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
     return error
 
 
-def _set_attributes(error: Exception, packed: PackedError, private: frozenset[str]) -> None:
+def _set_attributes(error: Exception, packed: PackedError) -> None:
     for name, value in packed.attributes.items():
-        if not _may_travel(name, private) or callable(getattr(type(error), name, None)):
+        if not _may_travel(name) or callable(getattr(type(error), name, None)):
             continue
         try:
             vars(error)[name] = unpack_any(value)
@@ -290,26 +202,3 @@ def _flow_exception_class(name: str) -> type[FlowException] | None:
         if own == public_module("__main__"):
             cls = flow_exceptions.get(f"__main__{name.removeprefix(own)}")
     return cls
-
-
-def _local_class(name: str) -> type[Exception] | None:
-    return (
-        REBUILT_BUILTINS.get(name)
-        or _flow_exception_class(name)
-        or (_loaded_class(name) if "." in name and "<" not in name else None)
-    )
-
-
-def _loaded_class(name: str) -> type[Exception] | None:
-    """Return the exception class of a module that this process has loaded already."""
-    seen: set[type[Exception]] = set()
-    ahead: list[type[Exception]] = [Exception]
-    while ahead:
-        cls = ahead.pop()
-        if cls in seen:
-            continue
-        seen.add(cls)
-        if _class_name(cls) == name:
-            return cls
-        ahead.extend(type.__subclasses__(cls))
-    return None

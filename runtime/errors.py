@@ -6,12 +6,13 @@ SennitError
 │   └── PeerTimedOut              a `timeout` of the peer's flow ran out there, and nobody caught it
 ├── UnexpectedFlowEnd         the peer ended, failed, refused or was killed
 ├── FlowKilled                the result of a flow that was killed
-├── FlowFailed                the result, after a restart, of a flow that failed otherwise
+├── FlowFailed                the result of a flow that failed with what can't be kept
 ├── HoldForOperator           the flow asks to be held
 ├── RetryLater                it may pass by itself; the flow is retried with back-off, for ever
 ├── Diverged                  a replayed operation does not match its recorded event
 ├── JournalFull               a flow has as many events as it may have
 ├── UndecodableEvent          an event of the journal can't be read by this code
+├── StepFailed                what a step raised, where its exception can't be made anew
 ├── StepInterrupted           an at-most-once step was cut off; nobody knows whether it took effect
 ├── SessionError              a session was used in a way, or got a message, that it can't have
 │   ├── SessionClosed   SessionNotOpen
@@ -33,7 +34,10 @@ FlowUnwound (BaseException)   takes a greenlet down; `except Exception` in a flo
 └── FlowSetAside              because of an error that is for the hospital, not for the flow
 """
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
+
+from runtime.class_names import recorded_name
 
 
 class SennitError(Exception):
@@ -63,10 +67,8 @@ flow_exceptions: Final[dict[str, type[FlowException]]] = {
 
 _PEER: Final = "_sennit_peer"
 _ORIGINAL_CLASS: Final = "_sennit_original_class"
-_ERROR_ID: Final = "_sennit_error_id"
-
-ORIGIN_ATTRIBUTES: Final = frozenset({_PEER, _ORIGINAL_CLASS})
-"""Attributes that stay with an error when this node keeps it, and never cross to a peer."""
+ERROR_ID_ATTRIBUTE: Final = "_sennit_error_id"
+"""It tells the logs of this life of the node, not what the error is, so nothing keeps it."""
 
 
 def peer_of(error: BaseException) -> str | None:
@@ -81,7 +83,7 @@ def original_class_of(error: BaseException) -> str | None:
 
 def error_id_of(error: BaseException) -> str | None:
     """Return what to look for in the log of the node where ``error`` was raised, or here."""
-    noted = _noted(error, _ERROR_ID)
+    noted = _noted(error, ERROR_ID_ATTRIBUTE)
     if noted is None and isinstance(error, UnexpectedFlowEnd | FlowFailed):
         # It may have been made, or changed, by anybody.
         found = error.error_id
@@ -97,7 +99,11 @@ def note_origin(
     error_id: str | None = None,
 ) -> None:
     """Have `peer_of`, `original_class_of` and `error_id_of` return what is given here."""
-    for name, value in ((_PEER, peer), (_ORIGINAL_CLASS, original_class), (_ERROR_ID, error_id)):
+    for name, value in (
+        (_PEER, peer),
+        (_ORIGINAL_CLASS, original_class),
+        (ERROR_ID_ATTRIBUTE, error_id),
+    ):
         if value is not None:
             vars(error)[name] = value
 
@@ -144,7 +150,7 @@ class FlowKilled(SennitError):
 
 
 class FlowFailed(SennitError):
-    """What the result of a failed flow raises after a restart: the exception itself is gone."""
+    """The result of a flow that failed with an exception that can't be kept or may not cross."""
 
     def __init__(self, error_id: str, original_class: str, message: str) -> None:
         super().__init__(error_id, original_class, message)
@@ -200,6 +206,42 @@ class JournalFull(SennitError):
 
 class UndecodableEvent(SennitError):
     """An event of the journal can't be read: its type is not installed, or has changed too much."""
+
+
+class StepFailed(SennitError):
+    """Stands for what a step raised, if that can't be made anew or its class is gone.
+
+    It is caught by the nearest base of that class that can be, and `is_a` knows all of them.
+    ``arguments`` are those of the exception, as far as they can be journaled.
+    """
+
+    OWN: ClassVar = frozenset({"class_name", "classes", "message"})
+
+    class_name: str
+    message: str
+    classes: tuple[str, ...]
+
+    def __init__(self, class_name: str, message: str, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.stand_for((), class_name, message)
+
+    def stand_for(self, classes: Sequence[str], class_name: str, message: str) -> None:
+        """Take on what the journal knows of the exception; ``classes`` are those that it was of."""
+        self.classes = tuple(classes)
+        self.class_name = class_name
+        self.message = message
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The args of the exception that the step raised."""
+        return self.args
+
+    def is_a(self, cls: type[BaseException]) -> bool:
+        """Tell whether the exception that the step raised was a ``cls``."""
+        return isinstance(self, cls) or recorded_name(cls) in self.classes
+
+    def __str__(self) -> str:
+        return f"{self.class_name}: {self.message}"
 
 
 class StepInterrupted(SennitError):
@@ -400,3 +442,12 @@ class FlowDiverged(FlowUnwound):
 
 class FlowSetAside(FlowUnwound):
     """Takes a flow's greenlet down because of an error that the flow must not answer itself."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield ``error`` and all that it was raised from, each once."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -3,10 +3,10 @@
 from runtime.engine.commits import Commits
 from runtime.engine.flow_ids import key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
-from runtime.error_codec import decode_error
 from runtime.errors import FlowFailed, SennitError
 from runtime.ids import FlowId
 from runtime.operations import FlowRow
+from runtime.outcome_codec import decode_flow_error
 
 
 def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
@@ -36,7 +36,7 @@ def error_of(kept: Result) -> Exception | None:
     if not kept.failed:
         return None
     try:
-        return decode_error(kept.outcome)
+        return decode_flow_error(kept.outcome)
     except SennitError as unreadable:
         return unreadable
 

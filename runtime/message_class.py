@@ -9,7 +9,6 @@ Only what is registered here is ever built from bytes; no name from outside is i
 import enum
 import inspect
 import re
-import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING as DATACLASS_MISSING
@@ -19,6 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
+from runtime.class_names import public_module
 from runtime.errors import MisuseError
 
 TAG_FIELD: Final = "$"
@@ -43,15 +43,6 @@ def class_named(name: str) -> type | None:
 def name_of(cls: type) -> str | None:
     """Return the wire name of a registered class (of each one that was ever registered)."""
     return _name_by_class.get(cls)
-
-
-def public_module(module: str) -> str:
-    """Return the name by which other nodes know ``module``: ``python -m x`` runs as ``x``."""
-    if module == "__main__":
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        if spec is not None:
-            return str(spec.name)
-    return module
 
 
 def message_class(cls: type, name: str | None, place: str) -> type:

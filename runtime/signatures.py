@@ -221,35 +221,35 @@ class Arguments:
             for value, is_packed in zip(values, codecs.is_packed, strict=True)
         )
 
-    def encode_result(self, value: object) -> bytes:
-        """Return the bytes of a result; raises `UnserialisableMessage` that names the function.
+    def recorded_result(self, value: object) -> tuple[Any, bytes]:
+        """Return what `decode_result` will give for a result, and the bytes of it.
 
-        A value of another type than declared is refused: it could not be read again.
+        Raises `UnserialisableMessage` that names the function. A value of another type than
+        declared is refused: it could not be read again.
         """
         codecs = self._codecs or self._codecs_now()
         if type(value) is codecs.scalar_result:
             try:
                 body = _encode_in_order(value)
                 if len(body) <= MESSAGE_BYTES_MAX:
-                    return body
+                    return value, body
             except _UNENCODABLE:
                 pass
         try:
-            if codecs.is_result_packed:
-                return encode(pack(value, keep_order=True))
-            body = encode(value, keep_order=True)
+            written = pack(value, keep_order=True) if codecs.is_result_packed else value
+            body = encode(written, keep_order=True)
         except UnserialisableMessage as error:
             raise _elsewhere(error, f"the result of {self.name}") from error
-        if type(value) is not codecs.result:
-            try:
-                decode(body, codecs.result)
-            except BadMessage as error:
-                raise UnserialisableMessage(
-                    f"the result of {self.name}",
-                    people_text(type(value)),
-                    f"it is declared to be {people_text(codecs.result)}",
-                ) from error
-        return body
+        try:
+            if codecs.is_result_packed:
+                return _unpacked(body), body
+            return decode(body, codecs.result), body
+        except SessionError as error:
+            raise UnserialisableMessage(
+                f"the result of {self.name}",
+                people_text(type(value)),
+                f"it is declared to be {people_text(codecs.result)} ({error})",
+            ) from error
 
     def decode_result(self, body: bytes) -> Any:
         """Return the result; raises `BadMessage` if it is not what the function returns now."""

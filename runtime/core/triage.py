@@ -10,8 +10,6 @@ anything else in a critical flow            hold: it may have finalised a transa
 any other exception                         fail, tell the peers (or hold, by configuration)
 """
 
-from collections.abc import Iterator
-
 import msgspec
 
 from runtime.errors import (
@@ -25,6 +23,7 @@ from runtime.errors import (
     UndecodableEvent,
     UnknownFlow,
     UnknownParty,
+    causes,
 )
 from runtime.limits import RETRY_MS_FIRST, RETRY_MS_MAX
 
@@ -97,12 +96,3 @@ def back_off_ms(retries: int, chance: float) -> int:
     """Return the delay before retry number ``retries + 1``: doubling, capped, with jitter."""
     delay: int = min(RETRY_MS_MAX, RETRY_MS_FIRST << min(retries, 20))
     return round(delay * (0.5 + chance / 2))
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield ``error`` and all that it was raised from, each once."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -41,7 +41,7 @@ BESIDE_LOOKED_AT_MAX: Final = 16
 class SessionView:
     """What the flow's code has seen of one session; a replay builds it up again."""
 
-    __slots__ = ("app", "flow", "is_closed", "is_used", "over", "peer", "version")
+    __slots__ = ("app", "flow", "is_closed", "is_used", "over", "peer", "taken", "version")
 
     def __init__(self, *, peer: PeerName, flow: str, version: int, app: str) -> None:
         self.peer = peer
@@ -50,6 +50,7 @@ class SessionView:
         self.app = app
         self.is_used = False
         self.is_closed = False
+        self.taken = -1  # the number of the message that the flow took last
         self.over: Content | None = None
 
     @classmethod
@@ -91,12 +92,13 @@ def counterparty(run: "FlowRun", number: int) -> Party:
 
 
 def where(run: "FlowRun", number: int) -> str:
-    """Return words that name the session and the position in it."""
-    machine = run.sessions.get(number)
-    peer = run.views[number].peer if number in run.views else "?"
-    if machine is None:
-        return f"session {number} with {peer}, not used yet"
-    return f"session {number} with {peer}, message {machine.in_next - len(machine.unread) - 1}"
+    """Return words that name the session and the position in it, the same at every replay."""
+    view = run.views.get(number)
+    if view is None:
+        return f"session {number}"
+    if not view.is_used:
+        return f"session {number} with {view.peer}, not used yet"
+    return f"session {number} with {view.peer}, message {view.taken}"
 
 
 def _use(run: "FlowRun", number: int, payload: Packed | None) -> bool:
@@ -260,6 +262,7 @@ def _receive_recorded(run: "FlowRun", numbers: Sequence[int], asked: str) -> lis
             raise _seen(run, event.session, content)
         if event.session != number:
             raise run.machine.mismatch(path=run.path, asked=f"{asked} in session {number}")
+        run.views[number].taken = event.number
         taken.append(_payload(content))
     return taken
 
@@ -272,6 +275,7 @@ def _take(run: "FlowRun", number: int) -> Content:
     machine = run.sessions[number]
     content, encoded = machine.read()
     position = content.number
+    run.views[number].taken = position
     run.append(Received(run.now(), run.path, number, position, encoded))
     remove_unread(run.commits, machine, position)
     return content

@@ -4,9 +4,8 @@ However the error travels inside a flow, the id travels along.
 """
 
 from runtime.core.envelopes import NAME_CHARACTERS_MAX
-from runtime.core.triage import causes
 from runtime.error_codec import class_name_of, message_of, well_formed
-from runtime.errors import error_id_of, note_origin
+from runtime.errors import causes, error_id_of, note_origin
 from runtime.ids import ErrorId
 
 

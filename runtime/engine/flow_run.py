@@ -206,7 +206,7 @@ class FlowRun:
             conversing.settle(self, self.sessions_of_frame())
             self.machine.ended("the end of the flow")
             assert self.definition is not None
-            outcome = self.definition.arguments.encode_result(value)
+            value, outcome = self.definition.arguments.recorded_result(value)
         except KeyboardInterrupt:
             # It is meant for the process; the flow begins again from its journal.
             if getcurrent() is self.greenlet:

@@ -40,13 +40,13 @@ from runtime.engine.results import (
 from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
-from runtime.error_codec import class_name_of, encode_error, message_of
-from runtime.errors import FlowFailed, InFlow, NodeStopped, UnknownFlow
+from runtime.errors import InFlow, NodeStopped, UnknownFlow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
 from runtime.limits import PeerLimits
+from runtime.outcome_codec import decode_flow_error, encode_outcome
 from runtime.ports import Clock, Entropy, Loop, Signal
 from runtime.progress_tree import ProgressTree
 from runtime.starting import StartOptions
@@ -323,12 +323,11 @@ class FlowManager:
 
     def end_failed(self, run: FlowRun, error: BaseException, error_id: ErrorId) -> None:
         """End a flow with the error that the hospital let it fail with."""
-        raised = error
-        if not isinstance(error, Exception):
-            # What ends a process or a greenlet is not to be raised in whoever asks for the result.
-            raised = FlowFailed(error_id, class_name_of(error), message_of(error))
-            raised.__cause__ = error
-        self._end(run, Outcome(error=raised), encode_error(error, error_id), error, error_id)
+        outcome = encode_outcome(error, error_id)
+        told = decode_flow_error(outcome).with_traceback(error.__traceback__)
+        # Of use in a debugger or a log, as long as there is one.
+        told.__cause__ = error.__cause__ if type(told) is type(error) else error
+        self._end(run, Outcome(error=told), outcome, error, error_id)
 
     def _end(
         self,

@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 
 from runtime.engine.status import COMPLETED
-from runtime.error_codec import decode_error
 from runtime.errors import ClientIdInvalid
 from runtime.ids import ErrorId
 from runtime.limits import CLIENT_ID_CHARACTERS_MAX
+from runtime.outcome_codec import decode_flow_error
 from runtime.ports import KEY_BYTES_MAX, Space
 
 CLIENT_IDS: Final = Space("client_ids")
@@ -115,6 +115,6 @@ class Outcome:
         if self._row is None:
             return self._value
         if self._row.failed:
-            raise decode_error(self._row.outcome)
+            raise decode_flow_error(self._row.outcome)
         assert self._decode_result is not None
         return self._decode_result(self._row.outcome)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from runtime.atomic import AtomicFunction
+from runtime.copying import apart
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import StepEvent
 from runtime.core.triage import is_for_hospital
@@ -15,7 +16,6 @@ from runtime.engine.step_scope import StepScope, ThreadScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import pause, raise_timeout
 from runtime.engine.unwinding import TAKEN_DOWN
-from runtime.error_codec import decode_error, encode_error
 from runtime.errors import (
     FlowException,
     FlowUnwound,
@@ -24,6 +24,7 @@ from runtime.errors import (
     UndecodableEvent,
     UnserialisableMessage,
 )
+from runtime.outcome_codec import decode_step_error, encode_outcome
 from runtime.step import Kind, StepFunction
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_step(
     scope: Driver = run.step_scope  # type: ignore[assignment]  # as far as a step needs one
     current.driver = scope
     try:
-        value = step.function(*arguments)
+        value = step.function(*apart(arguments))
     except BaseException as error:  # a failed attempt is a value to the retry policy
         _leave_scope(run, current, error)
         if isinstance(error, _NOT_OF_THE_STEP):
@@ -85,8 +86,8 @@ def run_atomic(
         raise run.machine.mismatch(path=path, asked=f"atomic {atomic.name}")
     txn = OpenTxn(run.commits, run.host)
     try:
-        value = _scoped(run, atomic.arguments.call, arguments, txn)
-        encoded = atomic.arguments.encode_result(value)
+        value = _scoped(run, atomic.arguments.call, apart(arguments), txn)
+        value, encoded = atomic.arguments.recorded_result(value)
     except (FlowUnwound, KeyboardInterrupt):
         raise
     except FlowException as error:
@@ -166,7 +167,7 @@ def _succeeded(
     run: "FlowRun", step: StepFunction[..., object], path: str, mark: bytes, value: object
 ) -> object:
     try:
-        encoded = step.arguments.encode_result(value)
+        value, encoded = step.arguments.recorded_result(value)
     except UnserialisableMessage as error:
         _raise_outcome(run, step.name, mark, error)
     run.append(Stepped(run.now(), path, step.name, mark, encoded))
@@ -196,12 +197,10 @@ def _attempt_failed(
 
 def _raise_outcome(run: "FlowRun", name: str, mark: bytes, error: BaseException) -> NoReturn:
     """Journal that a step failed for good, and raise what every replay will raise."""
-    encoded = encode_error(error)
+    encoded = encode_outcome(error, with_causes=True)
     run.append(Stepped(run.now(), run.path, name, mark, encoded, failed=True))
-    replayed = decode_error(encoded)
-    if type(replayed) is type(error):
-        raise error
-    raise replayed from error
+    # Without its causes, which a replay does not have either.
+    raise decode_step_error(encoded).with_traceback(error.__traceback__) from None
 
 
 def _wait_for_attempt(
@@ -216,6 +215,7 @@ def _next_attempt(step: StepFunction[..., object]) -> str:
 
 
 def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[object, ...]) -> object:
+    arguments = apart(arguments)
     if not step.in_thread:
         return _scoped(run, step.arguments.call, arguments)
     context = contextvars.copy_context()
@@ -258,7 +258,7 @@ def _leave_scope(run: "FlowRun", current: FlowGreenlet, error: BaseException) ->
 
 def _outcome(run: "FlowRun", event: Stepped, decode_result: Callable[[bytes], object]) -> object:
     try:
-        outcome = decode_error(event.value) if event.failed else decode_result(event.value)
+        outcome = decode_step_error(event.value) if event.failed else decode_result(event.value)
     except (SessionError, UndecodableEvent) as error:
         run.put_aside(UndecodableEvent(f"the recorded result of {event.name}: {error}"), error)
     if event.failed:

@@ -13,8 +13,8 @@ from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Ack, Answer, AnyEnvelope, Gone, Open, Refuse
 from runtime.core.events import JOURNAL, AnyEvent, Ended, Started, decode
 from runtime.engine.outbox import OUTBOX, Row
-from runtime.error_codec import decode_error
 from runtime.ids import SessionId
+from runtime.outcome_codec import decode_flow_error
 from runtime.ports import Batch, Clock
 from runtime.testing.memory_transport import Link
 from runtime.testing.network import JournalRows, SimulatedNode
@@ -48,7 +48,7 @@ class Recorder:
         for (node, _), events in self.journals.items():
             first, last = events[0], events[max(events)]
             if isinstance(first, Started) and isinstance(last, Ended) and last.failed:
-                yield node, first.flow, decode_error(last.outcome)
+                yield node, first.flow, decode_flow_error(last.outcome)
 
     def note(self, what: str) -> None:
         """Write down that something has happened."""

@@ -13,9 +13,9 @@ from typing import ClassVar, Generic, Protocol, TypeVar, assert_type
 import msgspec
 import pytest
 
+from runtime.class_names import public_module
 from runtime.codec import decode, encode, message, pack, registered, replaced, unpack, wire_name
 from runtime.errors import MisuseError, UnserialisableMessage
-from runtime.message_class import public_module
 
 T = TypeVar("T")
 

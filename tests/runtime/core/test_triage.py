@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from runtime.core.triage import Decision, Fail, Hold, RetryAfter, back_off_ms, causes, triage
+from runtime.core.triage import Decision, Fail, Hold, RetryAfter, back_off_ms, triage
 from runtime.errors import (
     Diverged,
     FlowException,
@@ -18,6 +18,7 @@ from runtime.errors import (
     UnexpectedFlowEnd,
     UnknownFlow,
     UnknownParty,
+    causes,
 )
 from runtime.limits import RETRY_MS_FIRST, RETRY_MS_MAX
 

@@ -6,7 +6,6 @@ import pytest
 
 from runtime import (
     FlowException,
-    FlowFailed,
     FlowKilled,
     Party,
     Session,
@@ -345,15 +344,15 @@ def test_errors_of_a_node_that_restarts_come_back_as_what_they_were(
 
     kept = [outcome(alice.options(client_id=kind).begin_flow(fail_with, kind)) for kind in KINDS]
 
-    assert [type(error) for error in kept] == [TooExpensive, ValueError, FlowFailed]
-    assert str(kept[2]).startswith(f"{StrangeError.__module__}.StrangeError: odd (error id ")
+    assert [type(error) for error in kept] == [TooExpensive, ValueError, StrangeError]
+    assert str(kept[2]) == "odd"
 
 
 KINDS = ("flow", "builtin", "other")
 
 
 class StrangeError(Exception):
-    """Nothing that this project knows, and not to be rebuilt from its args."""
+    """Nothing that this project knows, and its constructor wants other args."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)

@@ -291,8 +291,8 @@ class AppError(Exception):
         (ValueError("v"), "ValueError"),
         (AppError("a"), "AppError"),
         (FlowException("f"), "FlowException"),
-        (PickyError(1, 2), "FlowFailed"),
-        (SystemExit(3), "FlowFailed"),
+        (PickyError(1, 2), "PickyError"),
+        (SystemExit(3), "StepFailed"),
     ],
 )
 def test_a_flow_sees_the_same_error_when_it_runs_and_when_it_is_replayed(

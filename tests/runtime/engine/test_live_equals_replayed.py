@@ -1,0 +1,442 @@
+"""What a flow gets when it runs is what it gets when it is replayed: values and exceptions."""
+
+import datetime
+import decimal
+import json
+import urllib.error
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy
+import sqlalchemy.exc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime import (
+    FlowException,
+    Party,
+    Retry,
+    Session,
+    StepFailed,
+    StoreTxn,
+    UnexpectedMessage,
+    UnserialisableMessage,
+    atomic,
+    flow,
+    initiate,
+    message,
+    responder,
+    sleep,
+    step,
+)
+from runtime.signatures import Arguments
+from runtime.testing.network import SimulatedNetwork
+
+BERLIN = ZoneInfo("Europe/Berlin")
+STUBBORN = Retry(attempts=5, first_delay=1)
+
+
+@message
+class Reading:
+    value: float
+    at: datetime.datetime
+    parts: tuple[float, ...] = ()
+
+
+@message
+class Batch:
+    readings: list[Reading]
+    names: dict[str, set[int]] = {}
+    anything: object = None
+
+
+def exact(value: object) -> str:
+    """Return a text that differs whenever two values differ, also in type, zone or order."""
+    match value:
+        case list() | tuple():
+            return f"{type(value).__name__}({', '.join(map(exact, value))})"
+        case set() | frozenset():
+            return f"{type(value).__name__}({', '.join(sorted(map(exact, value)))})"
+        case dict():
+            pairs = (f"{exact(key)}: {exact(part)}" for key, part in value.items())
+            return f"dict({', '.join(pairs)})"
+        case Reading() | Batch():
+            parts = (exact(getattr(value, name)) for name in get_type_hints(type(value)))
+            return f"{type(value).__name__}({', '.join(parts)})"
+        case BaseException():
+            return f"{type(value).__qualname__}({exact(value.args)}, {exact(vars(value))}, {value})"
+        case _:
+            return f"{type(value).__name__} {value!r}"
+
+
+numbers = st.integers(-(2**70), 2**70) | st.floats() | st.booleans()
+zoned = st.datetimes(
+    datetime.datetime(1970, 1, 2), datetime.datetime(2200, 1, 1), timezones=st.just(BERLIN)
+)
+readings = st.builds(
+    Reading,
+    value=st.integers(-1000, 1000) | st.floats(),
+    at=zoned,
+    parts=st.tuples(st.integers(0, 9)) | st.lists(st.floats(), max_size=2),
+)
+scalars = st.one_of(
+    st.none(),
+    numbers,
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.decimals(),
+    st.uuids(),
+    st.dates(),
+    st.times(),
+    st.timedeltas(),
+    st.datetimes(),
+    zoned,
+)
+described = st.recursive(
+    scalars | readings,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        | st.frozensets(st.integers() | st.text(max_size=2), max_size=3)
+    ),
+    max_leaves=8,
+)
+batches = st.builds(
+    Batch,
+    readings=st.lists(readings, max_size=2),
+    names=st.dictionaries(st.text(max_size=2), st.frozensets(st.integers(0, 9)), max_size=2),
+    anything=st.none() | st.integers(0, 9) | st.lists(st.text(max_size=2), max_size=2),
+)
+KINDS: list[tuple[object, st.SearchStrategy[Any]]] = [
+    (float, numbers),
+    (int, st.integers(-(2**70), 2**70) | st.booleans()),
+    (float | None, st.none() | numbers),
+    (str, st.text()),
+    (bytes, st.binary() | st.binary().map(bytearray)),
+    (datetime.datetime, zoned | st.datetimes()),
+    (decimal.Decimal, st.decimals() | st.integers()),
+    (uuid.UUID, st.uuids()),
+    (list[float], st.lists(numbers) | st.tuples(numbers, numbers)),
+    (tuple[float, ...], st.lists(numbers) | st.tuples(numbers)),
+    (Sequence[int], st.lists(st.integers()) | st.tuples(st.integers())),
+    (set[int], st.sets(st.integers()) | st.frozensets(st.integers()) | st.lists(st.integers())),
+    (dict[str, float], st.dictionaries(st.text(max_size=3), numbers)),
+    (dict[int, list[float]], st.dictionaries(st.integers(), st.lists(numbers, max_size=2))),
+    (Reading, readings),
+    (Reading | Batch | None, readings | batches | st.none()),
+    (Batch, batches),
+    (list[Reading], st.lists(readings, max_size=3)),
+    (object, described),
+    (Any, described),
+    (list, st.lists(described, max_size=3)),
+    (dict, st.dictionaries(st.text(max_size=3), described, max_size=3)),
+]
+
+seen: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    seen.clear()
+
+
+def run_and_replay(network: SimulatedNetwork, code: Callable[[], None]) -> None:
+    """Run a flow, restart its node before the end and after it, so that it is replayed."""
+    flow_of_test = flow(name="tests.live.flow")(code)
+    alice = network.node("Alice", apps=[flow_of_test])
+    handle = alice.start_flow(flow_of_test)
+    network.run_for(1)
+    alice.restart()
+    alice.handle(handle.id).result()
+
+
+@pytest.mark.parametrize(("annotation", "values"), KINDS, ids=lambda part: str(part)[:30])
+def test_a_result_is_what_a_replay_will_get(
+    annotation: object, values: st.SearchStrategy[Any]
+) -> None:
+    def function() -> object:
+        """Have any result."""
+
+    function.__annotations__["return"] = annotation
+    arguments = Arguments(function)
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(values)
+    def property_of(value: object) -> None:
+        try:
+            live, body = arguments.recorded_result(value)
+        except UnserialisableMessage:
+            return
+        assert exact(live) == exact(arguments.decode_result(body))
+        assert exact(live) == exact(arguments.recorded_result(live)[0])
+
+    property_of()
+
+
+STATIC: list[tuple[object, object]] = [
+    (float, 3),
+    (float | None, 3),
+    (datetime.datetime, datetime.datetime(2026, 7, 1, 12, tzinfo=BERLIN)),
+    (list[int], (1, 2)),
+    (tuple[int, ...], [1, 2]),
+    (Reading, Reading(1, datetime.datetime(2026, 7, 1, 12, tzinfo=BERLIN), [1, 2])),  # type: ignore[arg-type]
+    (Reading, Reading("no number", datetime.datetime(2026, 7, 1, 12, tzinfo=BERLIN))),  # type: ignore[arg-type]
+    (object, [datetime.datetime(2026, 7, 1, 12, tzinfo=BERLIN)]),
+    (int, "no number"),
+    (list[int], ["no number"]),
+]
+
+
+RUN: list[tuple[str, object, object]] = [
+    (kind, annotation, value)
+    for kind in ("step", "thread", "at_most_once", "atomic", "sub-flow")
+    for annotation, value in STATIC
+    # An atomic function with a wrong result goes to the hospital.
+    if kind != "atomic" or "no number" not in exact(value)
+]
+
+
+@pytest.mark.parametrize(("kind", "annotation", "value"), RUN, ids=lambda part: str(part)[:30])
+def test_a_flow_gets_the_same_live_and_replayed(
+    network: SimulatedNetwork, kind: str, annotation: object, value: object
+) -> None:
+    asked = _function_of_kind(kind, annotation, value)
+
+    @step
+    def use(text: str, values: object) -> None:
+        """Have the arguments compared at the replay."""
+
+    def code() -> None:
+        try:
+            got = asked()
+        except Exception as error:
+            got = error
+        seen.append(exact(got))
+        use(exact(got), None if isinstance(got, Exception) else got)
+        sleep(10)
+
+    run_and_replay(network, code)
+
+    assert len(seen) >= 2
+    assert len(set(seen)) == 1
+
+
+def _function_of_kind(kind: str, annotation: object, value: object) -> Callable[[], object]:
+    def make() -> object:
+        return value
+
+    def change(txn: StoreTxn) -> object:
+        return value
+
+    make.__annotations__["return"] = change.__annotations__["return"] = annotation
+    if kind == "atomic":
+        return atomic(change)
+    if kind == "sub-flow":
+        made = step(name="make")(make)
+
+        def inner() -> object:
+            return made()
+
+        return flow(name="tests.live.inner")(inner)
+    return step(
+        name="make",
+        thread=kind == "thread",
+        kind=kind if kind == "at_most_once" else "at_least_once",
+    )(make)
+
+
+def test_the_result_of_a_flow_is_the_same_before_and_after_a_restart(
+    network: SimulatedNetwork,
+) -> None:
+    @flow
+    def measure() -> float | None:
+        return 3
+
+    alice = network.node("Alice", apps=[measure])
+    handle = alice.begin_flow(measure, client_id="m")
+    live = handle.result()
+    alice.restart()
+
+    assert exact(live) == exact(alice.begin_flow(measure, client_id="m").result()) == "float 3.0"
+
+
+def test_what_a_step_does_to_its_arguments_is_not_seen_by_the_flow(
+    network: SimulatedNetwork,
+) -> None:
+    @step
+    def add_to(lines: list[int], by_name: dict[str, list[int]], batch: Batch) -> None:
+        lines.append(1)
+        by_name["a"].append(1)
+        batch.names["a"] = {1}
+
+    @step(thread=True, retry=STUBBORN)
+    def add_in_thread(lines: list[int]) -> int:
+        lines.append(1)
+        if len(attempts) < 2:
+            attempts.append(1)
+            raise ConnectionError("again")
+        return len(lines)
+
+    @atomic
+    def add_atomically(txn: StoreTxn, lines: list[int]) -> None:
+        lines.append(1)
+
+    attempts: list[int] = []
+    lengths: list[int] = []
+
+    def code() -> None:
+        lines: list[int] = []
+        by_name: dict[str, list[int]] = {"a": []}
+        batch = Batch([])
+        add_to(lines, by_name, batch)
+        lengths.append(add_in_thread(lines))
+        add_atomically(lines)
+        seen.append(exact((lines, by_name, batch)))
+        sleep(10)
+
+    run_and_replay(network, code)
+
+    assert set(seen) == {exact(([], {"a": []}, Batch([])))}
+    assert set(lengths) == {1}
+
+
+class Declined(Exception):
+    def __init__(self, *, code: int) -> None:
+        super().__init__("declined")
+        self.code = code
+
+
+class Worded(FlowException):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class TransportError(OSError):
+    def __init__(self, *args: object, request: object = None) -> None:
+        super().__init__(*args)
+        self.request = request
+
+
+def _insert_twice() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("create table t (a integer unique)"))
+        for _ in range(2):
+            connection.execute(sqlalchemy.text("insert into t values (1)"))
+
+
+def _decline() -> None:
+    raise Declined(code=51)
+
+
+def _word() -> None:
+    raise Worded(code=3)
+
+
+def _fail_in_transport() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        raise TransportError(104, "reset", request=object()) from error
+
+
+def _fail_with_objects() -> None:
+    error = ValueError(4, [5.0, (6,)])
+    error.add_note("look here")
+    raise error
+
+
+def _fail_several() -> None:
+    raise ExceptionGroup("several", [Declined(code=1), KeyError("b")])
+
+
+def _exit() -> None:
+    raise SystemExit(3)
+
+
+FAILING: list[tuple[Callable[[], object], type[Exception]]] = [
+    (_insert_twice, sqlalchemy.exc.IntegrityError),
+    (_insert_twice, sqlalchemy.exc.SQLAlchemyError),
+    (lambda: json.loads("{"), json.JSONDecodeError),
+    (lambda: json.loads("{"), ValueError),
+    (lambda: _raise(urllib.error.URLError(TimeoutError("slow"))), urllib.error.URLError),
+    (_decline, Declined),
+    (_word, Worded),
+    (_fail_in_transport, TransportError),
+    (_fail_in_transport, OSError),
+    (_fail_with_objects, ValueError),
+    (_fail_several, ExceptionGroup),
+    (_exit, StepFailed),
+]
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize(
+    ("fail", "caught"), FAILING, ids=lambda part: getattr(part, "__name__", "lambda")
+)
+def test_an_error_of_a_step_is_caught_by_its_class_live_and_replayed(
+    network: SimulatedNetwork,
+    fail: Callable[[], object],
+    caught: type[Exception],
+    in_thread: bool,
+) -> None:
+    @step(thread=in_thread)
+    def break_down() -> None:
+        fail()
+
+    @step
+    def use(text: str) -> None:
+        """Have the text compared at the replay."""
+
+    def code() -> None:
+        try:
+            break_down()
+        except caught as error:
+            seen.append(f"{exact(error)} {error.__cause__!r}")
+            use(seen[-1])
+        sleep(10)
+
+    run_and_replay(network, code)
+
+    assert len(seen) >= 2
+    assert len(set(seen)) == 1
+
+
+def test_an_error_about_a_message_says_the_same_when_it_is_replayed(
+    network: SimulatedNetwork,
+) -> None:
+    @flow
+    def ask(peer: Party) -> None:
+        session = initiate(peer)
+        seen.append(repr(session))
+        session.exchange("first", str)
+        try:
+            session.receive(int)
+        except UnexpectedMessage as error:
+            seen.append(f"{error} {session!r}")
+        session.receive(str)
+        sleep(10)
+        session.receive(str)
+
+    @responder(ask)
+    def answer(session: Session) -> None:
+        session.receive(str)
+        for text in ("one", "two", "three", "four"):
+            session.send(text)
+
+    alice, bob = (network.node(name, apps=[ask, answer]) for name in ("Alice", "Bob"))
+    handle = alice.start_flow(ask, bob.party)
+    network.run_for(1)
+    alice.restart()
+    alice.handle(handle.id).result()
+
+    assert len(set(seen)) == 2
