@@ -8,18 +8,18 @@ from runtime import HoldForOperator, flow
 from runtime.engine.flow_ids import flow_id_at, new_key
 from runtime.engine.result_index import RESULT_INDEX, keep_result
 from runtime.engine.results import RESULTS, Result, encode_row
-from runtime.error_codec import encode_error
 from runtime.errors import FlowException, UnknownFlow
 from runtime.ids import ErrorId, UserName
 from runtime.node_operations import EngineOperations
 from runtime.operations import FlowFilter
+from runtime.outcome_codec import encode_outcome
 from runtime.ports import Batch, Space, Store
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.test_node_operations import add, linger, start
 
 KEPT = 5_000
 ROWS_READ_BESIDE = 300
-NO_RESULT = encode_error(FlowException("no"), ErrorId("e1"))
+NO_RESULT = encode_outcome(FlowException("no"), ErrorId("e1"))
 
 
 class CountingStore:

@@ -257,11 +257,15 @@ def test_the_result_of_a_flow_is_the_same_before_and_after_a_restart(
         return 3
 
     alice = network.node("Alice", apps=[measure])
-    handle = alice.begin_flow(measure, client_id="m")
+    handle = alice.options(client_id="m").start_flow(measure)
     live = handle.result()
     alice.restart()
 
-    assert exact(live) == exact(alice.begin_flow(measure, client_id="m").result()) == "float 3.0"
+    assert (
+        exact(live)
+        == exact(alice.options(client_id="m").start_flow(measure).result())
+        == "float 3.0"
+    )
 
 
 def test_what_a_step_does_to_its_arguments_is_not_seen_by_the_flow(
