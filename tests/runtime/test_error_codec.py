@@ -26,8 +26,8 @@ from runtime.errors import (
     peer_of,
 )
 from runtime.ids import ErrorId, SessionId
-from runtime.outcome_codec import decode_step_error, encode_outcome
 from runtime.limits import ERROR_BYTES_MAX, ERROR_CHARACTERS_MAX
+from runtime.outcome_codec import decode_step_error, encode_outcome
 
 PEER = "O=Bank,L=London,C=GB"
 
