@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeVar
 
 from gevent.hub import get_hub
 from gevent.monkey import get_original
@@ -29,6 +29,8 @@ from runtime.edge.zmq_watch import READABLE
 from runtime.ids import PeerName
 from runtime.limits import PeerLimits
 from runtime.seldom_log import SeldomLog
+
+T = TypeVar("T")
 
 LOOK_S: Final = 0.025
 
@@ -188,7 +190,7 @@ class Connections:
         is_drained = self._is_drained()
         for connection in list(self._active.values()):
             before, connection.received = connection.received, _received(connection.fd)
-            if connection.has_delivered:
+            if connection.has_delivered or not connection.received:
                 connection.has_delivered = False
                 connection.mark = connection.received
             self._note_unfinished(connection, connection.received - connection.mark)
@@ -221,24 +223,29 @@ class Connections:
         # ZeroMQ closes it, and tells; until then it is of no more interest.
         connection.mark = connection.received
         self._note_unfinished(connection, 0)
-        borrowed = _borrow(connection.fd)
-        with suppress(OSError):  # it may have ended by itself
-            borrowed.shutdown(socket.SHUT_RDWR)
-        borrowed.detach()
-
-
-def _borrow(fd: int) -> _socket.socket:
-    return _socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+        _ask(connection.fd, lambda borrowed: borrowed.shutdown(socket.SHUT_RDWR), None)
 
 
 def _received(fd: int) -> int:
-    """Return how many bytes the kernel has received, 0 if the connection is gone."""
+    """Return how many bytes the kernel has received, 0 if it does not tell, or all is over."""
     assert _TCP_INFO is not None
-    borrowed = _borrow(fd)
-    try:
-        info = borrowed.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_BYTES)
-    except OSError:
+    option = _TCP_INFO
+    info = _ask(fd, lambda it: it.getsockopt(socket.IPPROTO_TCP, option, _TCP_INFO_BYTES), b"")
+    if len(info) < _TCP_INFO_BYTES:
         return 0
+    received: int = struct.unpack_from("<Q", info, _BYTES_RECEIVED_OFFSET)[0]
+    return received
+
+
+def _ask(fd: int, ask: Callable[[_socket.socket], T], otherwise: T) -> T:
+    """Ask the socket behind a descriptor, which ZeroMQ may have closed already."""
+    try:
+        borrowed = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+    except OSError:
+        return otherwise
+    try:
+        return ask(borrowed)
+    except OSError:
+        return otherwise
     finally:
         borrowed.detach()
-    return struct.unpack_from("<Q", info, _BYTES_RECEIVED_OFFSET)[0] if len(info) >= 136 else 0

@@ -1,5 +1,7 @@
 """What ZeroMQ does not bound: parts of one message, connections of one member."""
 
+import logging
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -7,8 +9,11 @@ from pathlib import Path
 import pytest
 import zmq
 
+from runtime.edge.zmq_connections import Connections
+from runtime.edge.zmq_stats import TransportStats
 from runtime.frames import pack
 from runtime.limits import FRAME_BYTES_MAX, MIB, PeerLimits
+from runtime.seldom_log import SeldomLog
 from runtime.testing.transport_conformance import ALICE, BOB, CAROL
 from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting
 from tests.runtime.edge.zmq_network import ZmqNetwork
@@ -30,10 +35,10 @@ def as_member(network: ZmqNetwork) -> Iterator[Bare]:
         yield bob
 
 
-def send_parts(socket: "zmq.Socket[bytes]", count: int) -> None:
+def send_parts(dealer: "zmq.Socket[bytes]", count: int) -> None:
     for _ in range(count):
-        socket.send(PART, zmq.SNDMORE, copy=False)
-    socket.send(b"the last")
+        dealer.send(PART, zmq.SNDMORE, copy=False)
+    dealer.send(b"the last")
 
 
 def test_a_member_that_sends_part_after_part_is_cut_and_its_parts_are_dropped(
@@ -43,10 +48,10 @@ def test_a_member_that_sends_part_after_part_is_cut_and_its_parts_are_dropped(
     alice, seen = network.started(ALICE, limits=FEW)
     wire = StoppingWire(network.book.addresses[ALICE], bytes_max=20 * MIB)
     with as_member(network) as bob:
-        socket = bob.socket(wire.endpoint)
-        socket.send(pack([b"one of us"]))
+        dealer = bob.socket(wire.endpoint)
+        dealer.send(pack([b"one of us"]))
         network.run_until(lambda: bool(seen.envelopes))
-        send_parts(socket, 400)
+        send_parts(dealer, 400)
 
         network.run_until(lambda: wire.is_cut)
     wire.close()
@@ -93,10 +98,10 @@ def test_the_largest_frame_of_an_honest_peer_is_no_reason_to_cut_it(network: Zmq
     network.transport(BOB)
     body = bytes(FRAME_BYTES_MAX - 100)
     with as_member(network) as bob:
-        socket = bob.socket()
+        dealer = bob.socket()
         for _ in range(12):
             seen.envelopes.clear()
-            socket.send(pack([body]), copy=False)
+            dealer.send(pack([body]), copy=False)
             network.run_until(lambda: bool(seen.envelopes))
 
     assert alice.stats.connections_cut == 0
@@ -130,14 +135,35 @@ def test_connections_that_say_nothing_are_bounded(network: ZmqNetwork) -> None:
         network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
 
 
+def test_a_connection_that_zeromq_has_closed_before_it_told_us_does_no_harm() -> None:
+    # Breaks when the timer that looks at connections fails at one of them, and stops.
+    log = SeldomLog(logging.getLogger("sennit.test"))
+    connections = Connections(limits=FEW, is_drained=lambda: True, stats=TransportStats(), log=log)
+    ours, theirs = socket.socketpair()
+    fd = ours.fileno()
+    connections.opened(fd)
+    theirs.send(b"hello")
+    connections._begin(fd)
+    ours.close()
+    theirs.close()
+
+    connections._look()
+    connections._look()
+
+    assert connections.usage()[-1][2] == 0
+    assert not connections._active
+    connections.closed(fd)
+    connections.close()
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
 def test_a_message_of_very_many_parts_takes_little_memory(network: ZmqNetwork) -> None:
     limits = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
     alice, _ = network.started(ALICE, limits=limits)
     wire = StoppingWire(network.book.addresses[ALICE], bytes_max=200 * MIB)
     with as_member(network) as bob:
-        socket = bob.socket(wire.endpoint)
-        send_parts(socket, 4_000)
+        dealer = bob.socket(wire.endpoint)
+        send_parts(dealer, 4_000)
         before = resident_bytes()
 
         network.run_until(lambda: wire.is_cut)
