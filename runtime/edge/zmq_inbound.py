@@ -83,7 +83,7 @@ class Inbound:
             ) from error
         self.endpoint: Final = cast(bytes, self._router.last_endpoint).decode()
         self._connections = Connections(
-            limits=limits, is_drained=self._is_drained, stats=stats, log=self._log
+            limits=limits, is_drained=self._look_whether_drained, stats=stats, log=self._log
         )
         self._events = EventWatch(self._router, _EVENTS, self._note)
         self._watch = SocketWatch(self._router, self._take)
@@ -125,6 +125,12 @@ class Inbound:
             self._connections.delivered(frame.get(zmq.SRCFD), peer)
             self._deliver(peer, connection, frame, is_alone=is_alone)
         return has_more
+
+    def _look_whether_drained(self) -> bool:
+        is_drained = self._is_drained()
+        if not is_drained:
+            self._watch.look()
+        return is_drained
 
     def _is_drained(self) -> bool:
         return not cast(int, self._router.get(zmq.EVENTS)) & _READABLE

@@ -52,6 +52,14 @@ class SocketWatch:
             watcher.stop()
             watcher.close()
 
+    def look(self) -> None:
+        """Take what is there; to be called by whoever else has asked the socket for its EVENTS.
+
+        The question uses up the edge.
+        """
+        if self._is_open and not self._is_paused:
+            self._again.start(self._resume)
+
     def pause(self) -> None:
         """Take nothing until `resume`; may be called by ``take``."""
         self._is_paused = True
@@ -61,8 +69,7 @@ class SocketWatch:
     def resume(self) -> None:
         """Go on."""
         self._is_paused = False
-        if self._is_open:
-            self._again.start(self._resume)
+        self.look()
 
     def _slice(self) -> None:
         ends_at = time.monotonic() + _SLICE_S

@@ -135,6 +135,21 @@ def test_connections_that_say_nothing_are_bounded(network: ZmqNetwork) -> None:
         network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
 
 
+def test_whoever_asks_whether_frames_wait_does_not_leave_them_waiting(network: ZmqNetwork) -> None:
+    # Breaks when the question uses up the edge by which the socket says that there are some.
+    alice, seen = network.started(ALICE)
+    with as_member(network) as bob:
+        dealer = bob.socket()
+        dealer.send(pack([b"first"]))
+        network.run_until(lambda: bool(seen.envelopes))
+        dealer.send(pack([b"second"]))
+
+        while alice._inbound._look_whether_drained():
+            pass  # ZeroMQ's thread works, our loop does not
+
+        network.run_until(lambda: len(seen.envelopes) == 2)
+
+
 def test_a_connection_that_zeromq_has_closed_before_it_told_us_does_no_harm() -> None:
     # Breaks when the timer that looks at connections fails at one of them, and stops.
     log = SeldomLog(logging.getLogger("sennit.test"))
