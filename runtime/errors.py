@@ -159,7 +159,8 @@ class FlowFailed(SennitError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.original_class}: {self.message} (error id {self.error_id})"
+        tail = f" (error id {self.error_id})" if self.error_id else ""
+        return f"{self.original_class}: {self.message}{tail}"
 
 
 class HoldForOperator(SennitError):

@@ -3,8 +3,9 @@
 import msgspec
 
 from runtime.codec import pack
+from runtime.engine.error_ids import words_of
 from runtime.engine.flow_run import FlowRun
-from runtime.engine.status import COMPLETED, status_of
+from runtime.engine.status import COMPLETED, RUNNING, status_of
 from runtime.engine.waits import COMMIT
 from runtime.errors import SennitError
 from runtime.operations import FlowDetail, FlowResult, FlowRow, SessionRow, Wait
@@ -26,14 +27,14 @@ def row_of_run(run: FlowRun) -> FlowRow:
         user=started.user,
         client_id=started.client_id,
         waits_for="" if run.wait is None else run.wait.on,
-        error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
+        error=_error(run),
     )
 
 
 def detail_of_run(run: FlowRun) -> FlowDetail:
     """Return all that is known of a flow in memory."""
     sessions = [_session(run, number) for number in sorted(run.sessions)]
-    error = "" if run.error is None else f"{type(run.error).__name__}: {run.error}"
+    error = _error(run)
     if run.hold_reason:
         error = f"held, {run.hold_reason}: {error}"
     return FlowDetail(
@@ -43,7 +44,7 @@ def detail_of_run(run: FlowRun) -> FlowDetail:
         sessions_total=len(sessions),
         progress=run.tree.snapshot(),
         error=error,
-        error_id=run.error_id,
+        error_id=run.error_id if error else None,
         result=result_of(run.value) if status_of(run) == COMPLETED else None,
         events=run.machine.index_next,
     )
@@ -59,6 +60,12 @@ def result_of(value: object) -> FlowResult:
     except SennitError:
         packed = pack(text)
     return FlowResult(value=packed, text=text)
+
+
+def _error(run: FlowRun) -> str:
+    if run.error is None or status_of(run) == RUNNING:
+        return ""
+    return words_of(run.error)
 
 
 def _session(run: FlowRun, number: int) -> SessionRow:

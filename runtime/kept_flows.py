@@ -17,7 +17,6 @@ def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
 
 def row_of(flow_id: FlowId, kept: Result) -> FlowRow:
     """Return the row of one flow."""
-    error = error_of(kept)
     return FlowRow(
         id=flow_id,
         name=kept.flow,
@@ -27,7 +26,7 @@ def row_of(flow_id: FlowId, kept: Result) -> FlowRow:
         ended_ms=kept.ended,
         user=kept.user,
         client_id=kept.client_id,
-        error="" if error is None else _text(error),
+        error=kept.words(),
     )
 
 
@@ -44,9 +43,7 @@ def error_of(kept: Result) -> Exception | None:
 def failure_of(kept: Result) -> FlowFailed:
     """Return what those are told who may not see the flow's own error."""
     error = error_of(kept)
+    if isinstance(error, FlowFailed):
+        return FlowFailed(kept.error_id or "", error.original_class, error.message)
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     return FlowFailed(kept.error_id or "", kind, str(error))
-
-
-def _text(error: Exception) -> str:
-    return str(error) if isinstance(error, FlowFailed) else f"{type(error).__name__}: {error}"

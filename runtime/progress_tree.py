@@ -6,8 +6,9 @@
     │   └─ child                 (1, "Asking the bank", "current")
     └─ "Recording"    waiting    (0, "Recording", "waiting")
 
-What always holds: at most one step of a tree is current, every step before it is done, every step
-after it waits. The tree of a sub-flow hangs below the step that was current when it was called.
+What always holds: at most one step of a tree is current, every step before it is done or was
+skipped, every step after it waits. At the end, what was never reached was skipped.
+The tree of a sub-flow hangs below the step that was current when it was called.
 A tree that ended never moves again. A watcher first gets the whole tree, then each change.
 """
 
@@ -21,7 +22,7 @@ from typing import Final, Literal
 from runtime.codec import message
 from runtime.errors import MisuseError
 
-StepStatus = Literal["done", "current", "waiting", "failed"]
+StepStatus = Literal["done", "current", "waiting", "failed", "skipped"]
 
 # A flow that invents labels in a loop must not fill the memory; the newest replaces the last.
 STEPS_MAX: Final = 1_000
@@ -96,6 +97,7 @@ class ProgressTree:
         "_labels",
         "_parent",
         "_position",
+        "_skipped",
         "_watchers",
         "error",
         "is_ended",
@@ -118,6 +120,8 @@ class ProgressTree:
         self._labels = list(declared) if declared else []
         self._index = dict(zip(declared, range(len(declared)), strict=True)) if declared else {}
         self._position = -1
+        # Labels before the current one that never were the current one.
+        self._skipped: set[str] | None = None
         # By the step they hang below; -1 is before the first step.
         self._children: dict[int, list[ProgressTree]] = {}
 
@@ -160,11 +164,14 @@ class ProgressTree:
                 child._draw(rows, depth + 1)
 
     def _status(self, number: int) -> StepStatus:
-        if self.is_ended and self.error is None:
-            return "done"
         if number == self._position:
-            return "failed" if self.is_ended else "current"
-        return "done" if number < self._position else "waiting"
+            if self.is_ended:
+                return "done" if self.error is None else "failed"
+            return "current"
+        if number > self._position:
+            return "skipped" if self.is_ended and self.error is None else "waiting"
+        skipped = self._skipped is not None and self._labels[number] in self._skipped
+        return "skipped" if skipped else "done"
 
     # Moving
 
@@ -181,6 +188,9 @@ class ProgressTree:
         if number is None:
             self._discover(label)
         elif number > self._position:
+            if number > self._position + 1:
+                passed = self._labels[self._position + 1 : number]
+                self._skipped = (self._skipped or set()).union(passed)
             self._position = number
             self._announce_position()
         else:
@@ -197,6 +207,8 @@ class ProgressTree:
         if len(self._labels) >= STEPS_MAX:
             number = min(number, STEPS_MAX - 1)
             del self._index[self._labels[number]]
+            if self._skipped:
+                self._skipped.discard(self._labels[number])
             self._labels[number] = label
             self._index[label] = number
             self._drop_children(number)
@@ -213,6 +225,8 @@ class ProgressTree:
         had_children = self._drop_children(number)
         was_there = number == self._position
         self._position = number
+        if self._skipped:
+            self._skipped.difference_update(self._labels[number:])
         if had_children:
             self._announce_structure()
         if not was_there:
@@ -244,7 +258,7 @@ class ProgressTree:
     # Ending
 
     def finish(self) -> None:
-        """End well: every step is done. Idempotent; does nothing after `fail`."""
+        """End well: no step is current any more. Idempotent; does nothing after `fail`."""
         self._end(None)
 
     def fail(self, message: str) -> None:
@@ -254,6 +268,7 @@ class ProgressTree:
     def _end(self, error: str | None) -> None:
         if self.is_ended:
             return
+        self.end_replay()
         for children in self._children.values():
             for child in children:
                 child._end(error)
@@ -276,7 +291,9 @@ class ProgressTree:
             self.end_replay()
 
     def end_replay(self) -> None:
-        """Tell the watchers where the replay has arrived, and each change from now on."""
+        """Tell the watchers where the replay has arrived, then each change. Idempotent."""
+        if not self._is_muted:
+            return
         self._is_muted = False
         if self._watchers or self._parent is not None:
             self._announce_structure()
@@ -294,10 +311,9 @@ class ProgressTree:
             callback(change)
 
         self._watchers = (*self._watchers, watcher)
-        if not self._is_muted:
-            self._tell(watcher, Structure(rows=tuple(self.snapshot())))
-            if self.is_ended:
-                self._tell(watcher, Ended(path=(), error=self.error))
+        self._tell(watcher, Structure(rows=tuple(self.snapshot())))
+        if self.is_ended:
+            self._tell(watcher, Ended(path=(), error=self.error))
         return lambda: self._forget(watcher)
 
     def _forget(self, watcher: Watcher) -> None:

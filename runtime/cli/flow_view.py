@@ -64,7 +64,7 @@ def show_detail(detail: FlowDetail) -> None:
             ("at", wait.place if wait else ""),
             ("events", str(detail.events)),
             ("error", detail.error),
-            ("error id", detail.error_id or ""),
+            ("error id", "" if (detail.error_id or "") in detail.error else detail.error_id or ""),
             ("result", detail.result.text if detail.result else ""),
         ]
     )
@@ -144,7 +144,7 @@ def _end_text(detail: FlowDetail) -> Text:
         text.append(f": {detail.result.text}")
     if detail.error:
         text.append(f": {detail.error}")
-    if detail.error_id:
+    if detail.error_id and detail.error_id not in detail.error:
         text.append(f" (error id {detail.error_id})")
     return text
 

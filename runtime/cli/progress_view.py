@@ -25,6 +25,7 @@ _MARKS: Final[dict[StepStatus, tuple[str, str, str]]] = {
     "done": ("✓", "+", "green"),
     "current": ("▶", ">", "bold yellow"),
     "waiting": ("·", ".", "dim"),
+    "skipped": ("-", "-", "dim"),
     "failed": ("✗", "x", "bold red"),
 }
 
@@ -119,7 +120,7 @@ class ProgressView:
     def _write_what_is_new(self, column: _Column) -> None:
         reached: set[str] = set()
         for key, row in _keyed(column.rows):
-            if row.status == "waiting":
+            if row.status in ("waiting", "skipped"):
                 continue
             reached.add(key)
             failed_key = f"{key}\n"

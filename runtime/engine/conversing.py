@@ -413,5 +413,7 @@ def end_sessions(
         else:
             told = error if isinstance(error, FlowException) and peer_of(error) is None else None
             encoded = None if told is None else encode(pack_error(told))
-            envelope = machine.fail(encoded, error_id or run.manager.hospital.error_id_of(error))
+            envelope = machine.fail(
+                encoded, error_id or run.manager.hospital.error_id_of(run, error)
+            )
         run.manager.outbox.add(machine.sid, machine.peer, envelope, is_blocked=is_blocked)

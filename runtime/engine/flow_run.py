@@ -196,6 +196,8 @@ class FlowRun:
         self.tree.begin_again(is_replay=self.machine.is_replaying)
         self.greenlet = self.manager.greenlets.greenlet_for(self)
         self.greenlet.switch()
+        # A replay does not wait, so it is over; watchers hear of it even if nothing moves soon.
+        self.tree.end_replay()
 
     def main(self) -> None:
         """Run the flow to its end, or until it is taken down; what its greenlet does."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.triage import Fail, Hold, RetryAfter, triage
-from runtime.engine.error_ids import known_id, remember_id, words_of
+from runtime.engine.error_ids import known_id, note, remember_id, words_of
 from runtime.engine.flow_ids import journal_end
 from runtime.engine.recovery import reread
 from runtime.engine.results import HELD, Held, encode_row
@@ -63,7 +63,7 @@ class Hospital:
             case Hold(reason):
                 self.hold(run, error, reason)
             case Fail():
-                self.fail(run, error, self.error_id_of(error))
+                self.fail(run, error, self.error_id_of(run, error))
 
     def broken(self, run: "FlowRun", error: Exception) -> None:
         """Hold a flow at whose transition the engine itself failed; the others go on."""
@@ -81,7 +81,7 @@ class Hospital:
         """End a flow with an error."""
         self.manager.counts["failed"] += 1
         run.error, run.error_id = error, error_id
-        remember_id(error, error_id)
+        remember_id(error, run.flow_id, error_id)
         self._tell(
             run,
             logging.ERROR,
@@ -89,14 +89,13 @@ class Hospital:
             stack_of=None if isinstance(error, FlowException | FlowKilled) else error,
             error_id=error_id,
         )
-        error.add_note(f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
-        run.tree.fail(words_of(error))
+        note(error, f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
         self.manager.end_failed(run, error, error_id)
 
     def hold(self, run: "FlowRun", error: BaseException, reason: str) -> None:
         """Keep a flow intact until an operator decides; its messages are kept too."""
         self.manager.counts["held"] += 1
-        error_id = self.error_id_of(error)
+        error_id = self.error_id_of(run, error)
         run.error, run.error_id, run.hold_reason = error, error_id, reason
         self._tell(
             run,
@@ -120,8 +119,8 @@ class Hospital:
         self, run: "FlowRun", flow: Flow[..., object], error: BaseException
     ) -> ErrorId:
         """Give the error that ends a sub-flow its id, under which its peers hear of it."""
-        error_id = self.error_id_of(error)
-        remember_id(error, error_id)
+        error_id = self.error_id_of(run, error)
+        remember_id(error, run.flow_id, error_id)
         self._tell(
             run,
             logging.WARNING,
@@ -243,6 +242,6 @@ class Hospital:
         """Return a fresh error id."""
         return ErrorId(self.manager.entropy.random_bytes(8).hex())
 
-    def error_id_of(self, error: BaseException) -> ErrorId:
+    def error_id_of(self, run: "FlowRun", error: BaseException) -> ErrorId:
         """Return the id that an error has already, here or at a peer, or a new one."""
-        return known_id(error) or self.new_error_id()
+        return known_id(error, run.flow_id) or self.new_error_id()

@@ -20,6 +20,7 @@ from runtime.engine import conversing
 from runtime.engine.client_ids import ClientIds
 from runtime.engine.commits import Commits
 from runtime.engine.delivery import Delivery
+from runtime.engine.error_ids import words_of
 from runtime.engine.flow_ids import KEY_CHANCE_BYTES, flow_id_at, key_of, new_key
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.greenlets import Greenlets
@@ -270,10 +271,15 @@ class FlowManager:
         if row is None:
             raise UnknownFlow(f"no flow {flow_id} on this node; it may have ended, leaving nothing")
         result = result_decoder.decode(row)
+        progress = ProgressTree((), name=result.flow)
+        if result.failed:
+            progress.fail(result.words())
+        else:
+            progress.finish()
         handle: FlowHandle[object] = FlowHandle(
             flow_id=flow_id,
             name=result.flow,
-            progress=ProgressTree((), name=result.flow),
+            progress=progress,
             control=self.control,
             status=lambda: result.status,
         )
@@ -317,7 +323,6 @@ class FlowManager:
     def completed(self, run: FlowRun, outcome: bytes, value: object) -> None:
         """End a flow whose function returned."""
         self.counts["completed"] += 1
-        run.tree.finish()
         run.value = value
         self._end(run, Outcome(value=value), outcome, None, None)
 
@@ -380,6 +385,11 @@ class FlowManager:
             commits.batch.delete_series(JOURNAL, key, count)
 
     def _announce_end(self, run: FlowRun, end: Outcome) -> None:
+        """Tell everybody that a flow is over, which is durable now."""
+        if run.error is None:
+            run.tree.finish()
+        else:
+            run.tree.fail(words_of(run.error))
         run.handle.resolve(end, end_status(run.error))
         if run.watchers:
             run.changed()

@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
+from runtime.engine.error_ids import words_of
 from runtime.engine.status import COMPLETED
-from runtime.errors import ClientIdInvalid
+from runtime.errors import ClientIdInvalid, SennitError
 from runtime.ids import ErrorId
 from runtime.limits import CLIENT_ID_CHARACTERS_MAX
 from runtime.outcome_codec import decode_flow_error
@@ -43,6 +44,15 @@ class Result(msgspec.Struct, array_like=True, frozen=True):
     def failed(self) -> bool:
         """Whether it ended with an error."""
         return self.status != COMPLETED
+
+    def words(self) -> str:
+        """Return how it failed, in words; nothing if it did not."""
+        if not self.failed:
+            return ""
+        try:
+            return words_of(decode_flow_error(self.outcome))
+        except SennitError as unreadable:
+            return words_of(unreadable)
 
 
 class Held(msgspec.Struct, array_like=True, frozen=True):

@@ -24,7 +24,8 @@ def status_of(run: "FlowRun") -> str:
     """
     match run.machine.status:
         case Status.ENDED:
-            return end_status(run.error)
+            # Before that is durable, nobody may rely on it.
+            return end_status(run.error) if run.handle.is_ended else RUNNING
         case Status.HELD:
             return HELD
         case _ if run.wait is not None and run.wait is not COMMIT:

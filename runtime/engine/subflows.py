@@ -115,6 +115,6 @@ def _leave(
         run.append(Left(run.now(), frame.path, flow.name, failed, error_id))
         conversing.end_sessions(run, frame.sessions, error, error_id)
     elif error is not None and recorded.error_id is not None:
-        remember_id(error, recorded.error_id)
+        remember_id(error, run.flow_id, recorded.error_id)
     for number in frame.sessions:
         run.views[number].is_closed = True

@@ -35,6 +35,7 @@ def test_a_new_tree_has_all_declared_steps_waiting() -> None:
 def test_setting_a_step_makes_it_current_and_the_ones_before_it_done() -> None:
     tree = ProgressTree(("A", "B", "C"))
 
+    tree.current = "A"
     tree.current = "B"
 
     assert tree.current == "B"
@@ -157,7 +158,9 @@ def test_one_step_may_have_several_sub_flows() -> None:
     tree = ProgressTree()
     tree.set("A")
 
-    tree.child("one", ("x",)).finish()
+    first = tree.child("one", ("x",))
+    first.set("x")
+    first.finish()
     tree.child("two", ("x",)).set("x")
 
     assert drawn(tree) == ["A: current", "  x: done", "  x: current"]
@@ -193,9 +196,22 @@ def test_a_dropped_sub_flow_is_not_heard_any_more() -> None:
 # Ending
 
 
-def test_finishing_makes_every_step_done() -> None:
+def test_a_step_that_was_never_reached_is_skipped_and_not_done() -> None:
+    tree = ProgressTree(("A", "B", "C", "D"))
+    tree.set("B")
+
+    tree.set("D")
+    assert drawn(tree) == ["A: skipped", "B: done", "C: skipped", "D: current"]
+    tree.set("C")
+    assert drawn(tree) == ["A: skipped", "B: done", "C: current", "D: waiting"]
+    tree.finish()
+    assert drawn(tree) == ["A: skipped", "B: done", "C: done", "D: skipped"]
+
+
+def test_finishing_makes_the_last_step_done() -> None:
     tree = ProgressTree(("A", "B"))
     tree.set("A")
+    tree.set("B")
 
     tree.finish()
 
@@ -206,6 +222,7 @@ def test_finishing_makes_every_step_done() -> None:
 
 def test_failing_marks_the_current_step() -> None:
     tree = ProgressTree(("A", "B", "C"))
+    tree.set("A")
     tree.set("B")
 
     tree.fail("no cash")
@@ -274,6 +291,7 @@ def test_a_watcher_is_told_each_move_as_a_value() -> None:
 
 def test_a_late_watcher_gets_the_tree_as_it_is() -> None:
     tree = ProgressTree(("A", "B"))
+    tree.set("A")
     tree.set("B")
     tree.fail("broken")
     changes: list[Change] = []

@@ -44,7 +44,6 @@ def test_each_step_is_one_line_when_it_is_reached() -> None:
     assert written(console).splitlines() == [
         "▶ Verifying",
         "  ▶ Asking",
-        "✓ Signing",
         "▶ Recording",
     ]
 
@@ -72,12 +71,13 @@ def test_a_step_that_was_rewound_is_written_again() -> None:
 
     with ProgressView(["buyer"], console=console) as view:
         view.follow("buyer", tree)
+        tree.set("Verifying")
         tree.set("Signing")
         tree.set("Verifying")
         tree.set("Signing")
 
     assert written(console).splitlines() == [
-        "✓ Verifying",
+        "▶ Verifying",
         "▶ Signing",
         "▶ Signing",
     ]
@@ -130,6 +130,7 @@ def test_a_wide_terminal_has_the_trees_side_by_side() -> None:
         view.follow("buyer", buyer)
         view.follow("seller", seller)
         buyer.set("Signing")
+        seller.set("Signing")
         seller.set("Recording")
 
     last = written(console).splitlines()
