@@ -1,25 +1,36 @@
 """The command ``sennit``: its groups, its version, its exit codes."""
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
+from typing import Final
 
 import click
 
-from runtime.cli.flow import flow
-from runtime.cli.journal import journal
-from runtime.cli.network import network
-from runtime.cli.node import node
-from runtime.cli.plugins import GroupWithPlugins
+from runtime.cli.outermost import OutermostGroup
+
+COMMANDS: Final = {
+    "flow": "runtime.cli.flow:flow",
+    "journal": "runtime.cli.journal:journal",
+    "network": "runtime.cli.network:network",
+    "node": "runtime.cli.node:node",
+}
 
 
-def _version() -> str:
+def _tell_version(ctx: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    """Print the version. What finds it is loaded for that alone."""
+    if not is_asked or ctx.resilient_parsing:
+        return
+    metadata = import_module("importlib.metadata")
     try:
-        return version("sennit")
-    except PackageNotFoundError:
-        return "of a source tree that is not installed"
+        version = metadata.version("sennit")
+    except metadata.PackageNotFoundError:
+        version = "of a source tree that is not installed"
+    click.echo(f"sennit {version}")
+    ctx.exit()
 
 
 @click.group(
-    cls=GroupWithPlugins,
+    cls=OutermostGroup,
+    on_demand=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\n"
     "sennit network create demo.toml              keys, certificates, directories\n"
@@ -30,15 +41,16 @@ def _version() -> str:
     "Completion of words by the tab key: "
     'eval "$(_SENNIT_COMPLETE=bash_source sennit)" in ~/.bashrc; zsh_source for zsh.',
 )
-@click.version_option(_version(), prog_name="sennit", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Durable flows between parties: make a network, run its nodes, start and follow flows."""
-
-
-cli.add_command(network)
-cli.add_command(node)
-cli.add_command(flow)
-cli.add_command(journal)
 
 
 def main() -> None:

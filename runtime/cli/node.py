@@ -1,39 +1,21 @@
 """The commands ``sennit node ...``: run a node in the foreground, ask it, stop it."""
 
-from pathlib import Path
-
 import click
 
 from runtime.cli.connect import NodeChoice, node_options, open_client
-from runtime.cli.entry import NO_PATCH
 from runtime.cli.flow import json_option, node_and_word, only_node
-from runtime.cli.node_check import check
-from runtime.cli.node_process import run_node
+from runtime.cli.on_demand import GroupOnDemand
 from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
-from runtime.config import LOG_LEVELS
 from runtime.operations import NodeInfo, ThreadRow
 
 
-@click.group(epilog=("\b\nExample: sennit node run demo/nodes/bank-a\n"))
+@click.group(
+    cls=GroupOnDemand,
+    on_demand={"run": "runtime.cli.node_run:run", "check": "runtime.cli.node_check:check"},
+    epilog=("\b\nExample: sennit node run demo/nodes/bank-a\n"),
+)
 def node() -> None:
     """Run a node, ask how it does, stop it."""
-
-
-@node.command(epilog=("\b\nExample: sennit node run demo/nodes/bank-a\n"))
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option(
-    "--log-level", type=click.Choice(LOG_LEVELS), help="Else as the node's configuration says."
-)
-@click.option(
-    NO_PATCH, is_flag=True, help="Don't let gevent patch sockets, locks and time.sleep of Python."
-)
-def run(directory: Path, log_level: str | None, no_patch: bool) -> None:
-    """Run the node of DIRECTORY until it is stopped.
-
-    Ctrl-C, SIGTERM or SIGHUP stops it gracefully, a second one at once; either way its flows go on
-    where they were when it runs again. Modules named in its configuration are found from here, too.
-    """
-    run_node(directory, log_level=log_level)
 
 
 @node.command(epilog=("\b\nExample: sennit node info demo/nodes/bank-a\n"))
@@ -155,6 +137,3 @@ def stop(words: tuple[str, ...], choice: NodeChoice) -> None:
     with open_client(address) as client:
         client.stop()
     click.echo("the node is stopping")
-
-
-node.add_command(check)

@@ -15,26 +15,21 @@ from typing import Final
 
 import click
 
-from runtime.cli.errors import Misuse, SennitGroup
+from runtime.cli.errors import Misuse
 
 GROUP: Final = "sennit.commands"
 
 
-class GroupWithPlugins(SennitGroup):
-    """The outermost group, with what is installed beside the runtime. Its own commands go first."""
+def names() -> list[str]:
+    """Return the names of all commands of other packages."""
+    return list(entry_points(group=GROUP).names)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands."""
-        return sorted({*super().list_commands(ctx), *entry_points(group=GROUP).names})
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported now if it is one of another package."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        for entry in entry_points(group=GROUP, name=cmd_name):
-            return _loaded(entry)
-        return None
+def command(name: str) -> click.Command | None:
+    """Return a command of another package, imported now."""
+    for entry in entry_points(group=GROUP, name=name):
+        return _loaded(entry)
+    return None
 
 
 def _loaded(entry: EntryPoint) -> click.Command:

@@ -8,7 +8,7 @@ from runtime import FlowException, FlowFailed, HoldForOperator, flow
 from runtime.cli.flow_view import show_detail
 from runtime.operations import FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.test_node_operations import operations, start
+from tests.runtime.test_node_operations import start
 
 
 class Refused(FlowException):
@@ -56,10 +56,10 @@ def test_an_error_reads_the_same_before_and_after_a_restart(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     flow_id = start(node, definition, client_id="one")  # type: ignore[arg-type]
-    before = operations(node).flow(flow_id)
+    before = node.operations.flow(flow_id)
     node.restart()
-    after = operations(node).flow(flow_id)
-    (row,) = operations(node).flows(FlowFilter()).rows
+    after = node.operations.flow(flow_id)
+    (row,) = node.operations.flows(FlowFilter()).rows
     show_detail(after)
 
     assert [before.error, after.error, row.error] == [said] * 3
@@ -71,9 +71,9 @@ def test_an_error_reads_the_same_before_and_after_a_restart(
 def test_the_error_of_a_held_flow_reads_the_same_after_a_restart(node: SimulatedNode) -> None:
     flow_id = node.begin_flow(give_up).id
     node.running.wait_durable()
-    before = operations(node).flow(flow_id)
+    before = node.operations.flow(flow_id)
     node.restart()
-    after = operations(node).flow(flow_id)
+    after = node.operations.flow(flow_id)
 
     assert before.error == "held, the flow asked for it: HoldForOperator: look at it"
     assert (after.error, after.error_id) == (before.error, before.error_id)
@@ -84,7 +84,7 @@ def test_flows_that_raise_the_same_object_have_an_error_id_each_and_no_heap_of_n
     node: SimulatedNode,
 ) -> None:
     ids = {
-        operations(node).flow(start(node, refuse, client_id=str(number))).error_id
+        node.operations.flow(start(node, refuse, client_id=str(number))).error_id
         for number in range(5)
     }
 
