@@ -3,12 +3,16 @@
 import msgspec
 
 from runtime.codec import pack
+from runtime.core.flow_machine import Status
 from runtime.engine.error_ids import words_of
 from runtime.engine.flow_run import FlowRun
+from runtime.engine.journal_view import readable, shortened
+from runtime.engine.standing import operation_of, source_of, step_of
 from runtime.engine.status import COMPLETED, RUNNING, status_of
 from runtime.engine.waits import COMMIT
 from runtime.errors import SennitError
-from runtime.operations import FlowDetail, FlowResult, FlowRow, SessionRow, Wait
+from runtime.flow import Flow
+from runtime.operations import FlowDetail, FlowResult, FlowRow, SessionRow, StepRow, Wait
 
 SESSIONS_SHOWN_MAX = 100
 RESULT_CHARACTERS_MAX = 2_000
@@ -35,10 +39,15 @@ def detail_of_run(run: FlowRun) -> FlowDetail:
     """Return all that is known of a flow in memory."""
     sessions = [_session(run, number) for number in sorted(run.sessions)]
     error = _error(run)
+    step = step_of(run)
     if run.hold_reason:
         error = f"held, {run.hold_reason}: {error}"
     return FlowDetail(
         row=row_of_run(run),
+        arguments=_arguments(run),
+        place="" if run.machine.status is Status.ENDED else operation_of(run),
+        source=source_of(run),
+        step=None if step is None else StepRow(step.name, step.attempt),
         wait=_wait(run),
         sessions=sessions[:SESSIONS_SHOWN_MAX],
         sessions_total=len(sessions),
@@ -60,6 +69,20 @@ def result_of(value: object) -> FlowResult:
     except SennitError:
         packed = pack(text)
     return FlowResult(value=packed, text=text)
+
+
+def _arguments(run: FlowRun) -> str:
+    """Return what a flow was started with, as its author would write it."""
+    body, definition = run.machine.started.arguments, run.definition
+    if not body or not isinstance(definition, Flow):
+        return readable(body)
+    try:
+        values = definition.arguments.decode(body)
+        named = zip(definition.arguments.parameters, values, strict=True)
+        return shortened(", ".join(f"{it.name}={_readable(value)}" for it, value in named))
+    # Its app has changed since, or a class of its author's can't be shown.
+    except Exception:
+        return readable(body)
 
 
 def _error(run: FlowRun) -> str:

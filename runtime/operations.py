@@ -99,7 +99,6 @@ class Wait:
     since_ms: int
     until_ms: int | None = None
     whom: str = ""
-    place: str = ""
     woken_by: str = ""
 
 
@@ -116,6 +115,14 @@ class SessionRow:
     unacknowledged: int = 0
 
 
+@message(name="node.StepRow")
+class StepRow:
+    """The step that a flow is in, and its attempt (from 1) that runs, or is waited for."""
+
+    name: str
+    attempt: int
+
+
 @message(name="node.FlowResult")
 class FlowResult:
     """What a flow returned, and how it reads (shortened) without the classes of the flow."""
@@ -126,9 +133,17 @@ class FlowResult:
 
 @message(name="node.FlowDetail")
 class FlowDetail:
-    """All that is known of one flow. Of many sessions, the first hundred."""
+    """All that is known of one flow. Of many sessions, the first hundred.
+
+    ``arguments`` is text, shortened. ``place`` is where it stands in its journal, ``source`` the
+    line of its code that it waits in, or that failed. ``step`` is the step that it is in.
+    """
 
     row: FlowRow
+    arguments: str = ""
+    place: str = ""
+    source: str = ""
+    step: StepRow | None = None
     wait: Wait | None = None
     sessions: list[SessionRow] = []
     sessions_total: int = 0
@@ -141,10 +156,10 @@ class FlowDetail:
 
 @message(name="node.JournalRow")
 class JournalRow:
-    """One event of a flow's journal. ``value`` is text, shortened."""
+    """One event of a flow's journal; without a time if it can't be read. ``value`` is shortened."""
 
     index: int
-    time_ms: int
+    time_ms: int | None
     kind: str
     place: str = ""
     peer: str = ""

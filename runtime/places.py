@@ -15,6 +15,17 @@ def place_of(frame: FrameType | None) -> str:
     return words_of(frame or innermost)
 
 
+def place_of_error(error: BaseException) -> str:
+    """Return the innermost place of its author's code that an error came through, if any."""
+    trace, found = error.__traceback__, ""
+    while trace is not None:
+        if _package(trace.tb_frame) not in _NOT_THE_AUTHORS:
+            code = trace.tb_frame.f_code
+            found = f"{code.co_qualname} ({code.co_filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
+
+
 def words_of(frame: FrameType | None) -> str:
     """Return the place of this frame."""
     if frame is None:

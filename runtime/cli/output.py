@@ -74,8 +74,10 @@ def time_text(time_ms: int | None) -> str:
     return _local(time_ms).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def exact_time_text(time_ms: int) -> str:
+def exact_time_text(time_ms: int | None) -> str:
     """Return a time to the millisecond."""
+    if time_ms is None:
+        return ""
     return _local(time_ms).isoformat(sep=" ", timespec="milliseconds")[:-6]
 
 

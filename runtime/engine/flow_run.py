@@ -42,6 +42,7 @@ from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName, UserName
+from runtime.places import place_of_error
 from runtime.progress_tree import ProgressTree
 from runtime.session import Session
 
@@ -342,7 +343,8 @@ class FlowRun:
         """Call ``due`` in ``delay_ms`` to run again; called as the greenlet's last act."""
         self.machine.move(Input.RETRIED)
         now = self.now()
-        self.wait = Wait(on=f"retry after {words_of(error)}", since=now, until=now + delay_ms)
+        on, source = f"retry after {words_of(error)}", place_of_error(error)
+        self.wait = Wait(on=on, since=now, until=now + delay_ms, source=source)
         self.timer = self.manager.loop.call_after(delay_ms, due)
 
     def let_go(self) -> None:

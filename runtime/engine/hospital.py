@@ -92,17 +92,20 @@ class Hospital:
         note(error, f"flow {run.flow_id} ({run.info.name}), error id {error_id}")
         self.manager.end_failed(run, error, error_id)
 
-    def hold(self, run: "FlowRun", error: BaseException, reason: str) -> None:
+    def hold(
+        self, run: "FlowRun", error: BaseException, reason: str, *, is_logged: bool = True
+    ) -> None:
         """Keep a flow intact until an operator decides; its messages are kept too."""
         self.manager.counts["held"] += 1
         error_id = self.error_id_of(run, error)
         run.error, run.error_id, run.hold_reason = error, error_id, reason
-        self._tell(
-            run,
-            logging.ERROR,
-            f"flow held ({reason}), error id {error_id}: {words_of(error)}",
-            error_id=error_id,
-        )
+        if is_logged:
+            self._tell(
+                run,
+                logging.ERROR,
+                f"flow held ({reason}), error id {error_id}: {words_of(error)}",
+                error_id=error_id,
+            )
         held = Held(
             reason,
             words_of(error),

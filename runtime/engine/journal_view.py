@@ -40,7 +40,7 @@ def _row(run: FlowRun, index: int, record: bytes) -> JournalRow:
     try:
         event = decode(record)
     except UndecodableEvent as error:
-        return JournalRow(index, 0, "unreadable", size=len(record), value=str(error))
+        return JournalRow(index, None, "unreadable", size=len(record), value=str(error))
     return JournalRow(
         index,
         event.time,
@@ -48,7 +48,7 @@ def _row(run: FlowRun, index: int, record: bytes) -> JournalRow:
         place=event.path,
         peer=_peer(run, event),
         size=len(record),
-        value=_shortened(_value(event)),
+        value=shortened(_value(event)),
     )
 
 
@@ -66,9 +66,9 @@ def _value(event: AnyEvent) -> str:
     match event:
         case Stepped():
             outcome = "failed: " if event.failed else ""
-            return f"{describe(event)} -> {outcome}{_readable(event.value)}"
+            return f"{describe(event)} -> {outcome}{readable(event.value)}"
         case Started():
-            return f"{event.flow} version {event.version}, {_readable(event.arguments)}"
+            return f"{event.flow} version {event.version}, {readable(event.arguments)}"
         case Received():
             return _received(event)
         case _:
@@ -79,7 +79,7 @@ def _received(event: Received) -> str:
     content = envelopes.decode(event.envelope)
     match content:
         case envelopes.Data() | envelopes.Open():
-            return f"{content.kind} {_readable(content.body)}"
+            return f"{content.kind} {readable(content.body)}"
         case envelopes.Error():
             return f"the peer's flow failed, error id {content.error_id}"
         case envelopes.Refuse():
@@ -88,7 +88,8 @@ def _received(event: Received) -> str:
             return "the peer's flow ended"
 
 
-def _readable(body: bytes) -> str:
+def readable(body: bytes) -> str:
+    """Return an encoded value as Python shows it without its class."""
     if not body:
         return ""
     try:
@@ -97,5 +98,6 @@ def _readable(body: bytes) -> str:
         return body.hex()
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return the beginning of a long text."""
     return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[:VALUE_CHARACTERS_MAX]}..."

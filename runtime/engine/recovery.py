@@ -5,14 +5,18 @@ run (held, missing, diverged) are still taken and kept.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from runtime.core import envelopes
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input
 from runtime.core.replay import fold_sessions
 from runtime.core.session_machine import SessionMachine
+from runtime.engine.error_ids import remember_id, words_of
 from runtime.engine.flow_ids import flow_id_at
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.inbox import INBOX, session_of
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sennit.recovery")
 
 _FLOW_KEY_BYTES: Final = 16
+_TIME_BYTES: Final = 6
+_NAMES_SHOWN: Final = 10
 
 # In place of a first event that this code can't read.
 UNREADABLE: Final = Started(0, "", "unreadable", 0, b"", b"", "", None, None)
@@ -36,6 +42,7 @@ def recover(manager: "FlowManager") -> int:
     """Rebuild everything; flows that may run are made ready. Returns how many flows there are."""
     for key, records in _journals(manager):
         _recover_flow(manager, key, records)
+    _tell_of_missing(manager)
     _recover_inbox(manager)
     manager.outbox.restore(
         manager.commits.scan(OUTBOX, b"", None),
@@ -71,7 +78,9 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
         trouble = error
     is_partly_read = trouble is not None
     if is_partly_read and not (events and isinstance(events[0], Started)):
-        events = [UNREADABLE]
+        events = [
+            msgspec.structs.replace(UNREADABLE, time=int.from_bytes(key[:_TIME_BYTES], "big"))
+        ]
     started = events[0]
     assert isinstance(started, Started)
     definition = manager.definition_of(started)
@@ -112,8 +121,13 @@ def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | No
     row = manager.commits.get(HELD, run.key)
     held = None if row is None else held_decoder.decode(row)
     if trouble is not None:
-        reason = "undecodable event" if run.flow_id in manager.partly_read else "not installed here"
-        manager.hospital.hold(run, trouble, reason)
+        if held is not None and held.error == words_of(trouble):
+            # It is the same trouble as before, and has its id.
+            remember_id(trouble, run.flow_id, held.error_id)
+        if run.flow_id in manager.partly_read:
+            manager.hospital.hold(run, trouble, "undecodable event")
+        else:
+            manager.hospital.hold(run, trouble, "not installed here", is_logged=False)
     elif held is not None and not held.is_by_code:
         name, _, message = held.error.partition(": ")
         run.error = FlowFailed(held.error_id, name, message)
@@ -124,6 +138,25 @@ def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | No
         if held is not None:
             manager.commits.delete(HELD, run.key)
         run.start_soon()
+
+
+def _tell_of_missing(manager: "FlowManager") -> None:
+    """Say in one line which flows are held because they are not installed, however many."""
+    missing = Counter(
+        run.info.name for run in manager.runs.held.values() if isinstance(run.error, UnknownFlow)
+    )
+    if not missing:
+        return
+    shown = [f"{name} ({count:,})" for name, count in missing.most_common(_NAMES_SHOWN)]
+    if len(missing) > len(shown):
+        shown.append(f"and {len(missing) - len(shown):,} more")
+    log.error(
+        "%s flows are held, because this node has no app with them: %s. Install it and start the "
+        "node again, and they go on; see: sennit flow list --status held",
+        f"{missing.total():,}",
+        ", ".join(shown),
+        extra={"flows": missing.total()},
+    )
 
 
 def _recover_inbox(manager: "FlowManager") -> None:

@@ -12,13 +12,15 @@ from runtime.ports import Clock, Loop, Timer
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """One wait: the answer to "why is it not running?".
 
-    ``sessions`` are those that could end it; ``until`` is when time ends it (ms).
+    ``sessions`` are those that could end it; ``until`` is when time ends it (ms);
+    ``source`` is the line of code that failed, of a flow that waits to run again.
     """
 
     on: str
     since: int
     sessions: tuple[int, ...] = ()
     until: int | None = None
+    source: str = ""
 
 
 COMMIT: Final = Wait(on="commit", since=0)

@@ -130,6 +130,8 @@ class FakeNode:
         self.by_id[flow_id] = flow
         match flow_name:
             case "trade.add":
+                flow.progress.set("Asking")
+                flow.progress.set("Paying")
                 numbers = [int(str(value)) for value in [*values, *named.values()]]
                 self.end(flow, result=sum(numbers))
             case "trade.buy":
@@ -185,11 +187,11 @@ class FakeNode:
         has_result = flow.ended.is_set() and flow.error is None
         return FlowDetail(
             row=self.row(flow),
+            place="2",
             wait=Wait(
                 "a message of type Offer",
                 flow.started_ms,
                 whom="O=Seller,L=London,C=GB",
-                place="2",
                 woken_by="the seller's answer",
             )
             if flow.status == "waiting"

@@ -3,6 +3,7 @@
 import pytest
 
 from runtime import HoldForOperator, RetryLater, flow, progress, sleep, step
+from runtime.flow import Flow
 from runtime.progress_tree import Change, Ended, Position, Structure
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import HeldDisk, turn
@@ -174,10 +175,10 @@ def test_a_watcher_after_a_restart_is_told_where_the_flow_is_and_its_end(
 
 @pytest.mark.parametrize("definition", [work, stumble])
 def test_a_watcher_of_what_ended_before_a_restart_is_told_how(
-    network: SimulatedNetwork, definition: object
+    network: SimulatedNetwork, definition: Flow[[], object]
 ) -> None:
     alice = node_of(network)
-    flow_id = alice.begin_flow(definition, client_id="one").id  # type: ignore[arg-type]
+    flow_id = alice.options(client_id="one").begin_flow(definition).id
     network.run_for(10)
     alice.restart()
     ear = Ear()
