@@ -25,6 +25,7 @@ from runtime.flow_lists import checked_id, page_of_flows
 from runtime.flow_rows import detail_of_run, result_of
 from runtime.ids import FlowId, UserName
 from runtime.kept_flows import failure_of, kept_result, row_of
+from runtime.node_state import peer_rows, store_row
 from runtime.operations import (
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
@@ -39,6 +40,7 @@ from runtime.operations import (
     LimitRow,
     NodeInfo,
     OnRepeat,
+    PeerRow,
     ThreadRow,
     UnclaimedRow,
 )
@@ -161,6 +163,10 @@ class EngineOperations:
 
     # --- the node -----------------------------------------------------------------------------
 
+    def peers(self) -> list[PeerRow]:
+        """See `runtime.operations.NodeOperations`."""
+        return peer_rows(self._engine)
+
     def unclaimed(self) -> list[UnclaimedRow]:
         """See `runtime.operations.NodeOperations`."""
         delivery = self._engine.manager.delivery
@@ -214,6 +220,10 @@ class EngineOperations:
             freezes=0 if self.watchdog is None else self.watchdog.freezes,
             freeze_ms_longest=0 if self.watchdog is None else self.watchdog.longest_ms,
             left_behind=[str(doomed) for doomed in left_behind[:THREADS_SHOWN_MAX]],
+            store=store_row(engine),
+            peers_unreachable=sum(
+                bool(row.messages) and row.status != "reachable" for row in self.peers()
+            ),
             limits=[LimitRow(*row) for usage in self.usages for row in usage()],
         )
 

@@ -30,6 +30,7 @@ ON_REPEAT: Final[tuple[str, ...]] = get_args(OnRepeat)
 # One answer stays small; whoever wants more asks for the next page.
 FLOWS_LIMIT_MAX: Final = 1_000
 JOURNAL_LIMIT_MAX: Final = 1_000
+PEERS_MAX: Final = 1_000
 
 
 @message(name="node.Arguments")
@@ -198,6 +199,33 @@ class LimitRow:
     in_use: int
 
 
+@message(name="node.StoreRow")
+class StoreRow:
+    """The store of a node: its disk, what was written since the start, whether it can be written.
+
+    ``trouble`` says why nothing can be written just now; it is tried again until it succeeds.
+    """
+
+    batches: int = 0
+    batches_waiting: int = 0
+    size_bytes: int | None = None
+    free_bytes: int | None = None
+    synced_ms: int | None = None
+    trouble: str = ""
+    trouble_since_ms: int | None = None
+
+
+@message(name="node.PeerRow")
+class PeerRow:
+    """A peer: reachable, unreachable, or not tried; since when; what it has not acknowledged."""
+
+    peer: str
+    status: str = "not tried"
+    since_ms: int | None = None
+    messages: int = 0
+    sessions: int = 0
+
+
 @message(name="node.NodeInfo")
 class NodeInfo:
     """Who this node is and how it does."""
@@ -226,6 +254,9 @@ class NodeInfo:
     """Flows that were killed and whose code does not end, with the place where it is."""
 
     limits: list[LimitRow] = []
+    store: StoreRow = StoreRow()
+    peers_unreachable: int = 0
+    """Of those that something waits for."""
 
 
 @message(name="node.UnclaimedRow")
@@ -308,6 +339,9 @@ class NodeOperations(Protocol):
         Raises `ClientIdInvalid` if there is none, `PermissionDenied` if it is another user's, and
         `MisuseError` if its flow still runs.
         """
+
+    def peers(self) -> list[PeerRow]:
+        """Return whom the node can reach, and what waits for them; a thousand at most."""
 
     def unclaimed(self) -> list[UnclaimedRow]:
         """Return who asks for flows that are not installed, oldest first; a thousand at most."""

@@ -16,12 +16,12 @@ from typing import Final
 
 from runtime.errors import ConfigurationError, PermissionDenied
 
-READ_VERBS: Final = ("flows", "flow", "result", "watch", "journal", "unclaimed")
+READ_VERBS: Final = ("flows", "flow", "result", "watch", "journal", "peers", "unclaimed")
 OPERATE_VERBS: Final = ("retry", "kill", "drop", "drain", "stop")
 
 _VERBS: Final = {"Read": READ_VERBS, "Operate": OPERATE_VERBS}
 _SECTION: Final = {verb: section for section, verbs in _VERBS.items() for verb in verbs}
-_READ_OF_OWN: Final = frozenset(READ_VERBS) - {"journal", "unclaimed"}
+_READ_OF_OWN: Final = frozenset(READ_VERBS) - {"journal", "peers", "unclaimed"}
 
 
 @dataclass(frozen=True, slots=True)

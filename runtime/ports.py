@@ -95,6 +95,23 @@ KEY_BYTES_MAX: Final = 500
 """LMDB is built with 511; a little less is left for an adapter's own prefix."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """How a store does. ``size_bytes`` is what it takes of its disk, ``free_bytes`` what is left.
+
+    Without a disk, or if it does not tell, they are None. ``trouble`` says why nothing can be
+    written just now, and ``trouble_ms`` for how long that has been; it is tried again.
+    """
+
+    batches: int
+    batches_waiting: int = 0
+    size_bytes: int | None = None
+    free_bytes: int | None = None
+    synced_ms_ago: int | None = None
+    trouble: str = ""
+    trouble_ms: int = 0
+
+
 class Store(Protocol):
     """Ordered maps of byte keys, written by atomic batches."""
 
@@ -122,6 +139,9 @@ class Store(Protocol):
         The caller must not change the batch afterwards.
         """
 
+    def status(self) -> StoreStatus:
+        """Return how it does."""
+
     def close(self) -> None:
         """Wait until everything submitted is durable (its callbacks may be dropped), and let go."""
 
@@ -136,6 +156,18 @@ class Receiver(Protocol):
         """Learn that a link to ``peer`` has come up or come back; what was sent may be lost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState:
+    """Whether a peer that something was sent to can be reached, and for how long that has been.
+
+    ``for_ms`` is None if the transport has no clock.
+    """
+
+    peer: PeerName
+    is_up: bool
+    for_ms: int | None = None
+
+
 class Transport(Protocol):
     """Links to peers. Best effort: it may lose, repeat or reorder frames, never alter them."""
 
@@ -144,6 +176,9 @@ class Transport(Protocol):
 
     def send(self, peer: PeerName, envelopes: list[bytes]) -> None:
         """Send towards ``peer``, in few frames; never blocks. Unknown or absent peers lose it."""
+
+    def links(self) -> list[LinkState]:
+        """Return the state of each link to a peer."""
 
     def close(self) -> None:
         """Stop delivering and let go of every link."""

@@ -45,6 +45,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     OnRepeat,
+    PeerRow,
     UnclaimedRow,
 )
 
@@ -190,6 +191,11 @@ class ForgetClientId:
     client_id: str
 
 
+@message(name="rpc.ListPeers")
+class ListPeers:
+    """Whom the node can reach: `PeerRows`."""
+
+
 @message(name="rpc.ListUnclaimed")
 class ListUnclaimed:
     """Who asks for flows that are not installed: `UnclaimedRows`."""
@@ -232,6 +238,7 @@ Request = (
     | RetryFlow
     | KillFlow
     | ForgetClientId
+    | ListPeers
     | ListUnclaimed
     | DropUnclaimed
     | Drain
@@ -286,6 +293,13 @@ class Killed:
     was_live: bool
 
 
+@message(name="rpc.PeerRows")
+class PeerRows:
+    """Whom the node can reach."""
+
+    rows: list[PeerRow]
+
+
 @message(name="rpc.UnclaimedRows")
 class UnclaimedRows:
     """Who asks for flows that are not installed."""
@@ -329,6 +343,7 @@ Answer = (
     | FlowResult
     | JournalRows
     | Killed
+    | PeerRows
     | UnclaimedRows
     | Dropped
     | NodeInfo

@@ -5,8 +5,15 @@ import click
 from runtime.cli.connect import NodeChoice, node_options, open_client
 from runtime.cli.flow import json_option, node_and_word, only_node
 from runtime.cli.on_demand import GroupOnDemand
-from runtime.cli.output import duration_text, print_fields, print_json, print_table, time_text
-from runtime.operations import NodeInfo, ThreadRow
+from runtime.cli.output import (
+    duration_text,
+    print_fields,
+    print_json,
+    print_table,
+    size_text,
+    time_text,
+)
+from runtime.operations import NodeInfo, StoreRow, ThreadRow
 
 
 @click.group(
@@ -42,6 +49,13 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("flows held", str(found.flows_held) if found.flows_held else ""),
             ("commits", str(found.commits)),
             ("in outbox", f"{found.unacknowledged} messages" if found.unacknowledged else ""),
+            *_store_fields(found.store),
+            (
+                "unreachable",
+                f"{found.peers_unreachable} peers that something waits for: sennit node peers"
+                if found.peers_unreachable
+                else "",
+            ),
             ("draining", "yes: it takes no new flows" if found.is_draining else ""),
             ("busy", _freezes_text(found)),
             ("threads", _threads_text(found)),
@@ -52,6 +66,52 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
     print_table(
         ("LIMIT", "AT MOST", "IN USE"),
         [(row.name, f"{row.limit:,}", f"{row.in_use:,}") for row in found.limits],
+    )
+
+
+def _store_fields(store: StoreRow) -> list[tuple[str, str]]:
+    waiting = f", {store.batches_waiting:,} wait" if store.batches_waiting else ""
+    written = f"{store.batches:,} batches written{waiting}"
+    if store.synced_ms is not None:
+        written += f", the last {time_text(store.synced_ms)}"
+    disk = ""
+    if store.size_bytes is not None:
+        free = "" if store.free_bytes is None else f", {size_text(store.free_bytes)} free"
+        disk = f"{size_text(store.size_bytes)}{free}"
+    trouble = ""
+    if store.trouble:
+        since = time_text(store.trouble_since_ms)
+        trouble = f"can't be written since {since}, tried again until it can: {store.trouble}"
+    return [("store", written), ("disk", disk), ("store trouble", trouble)]
+
+
+@node.command(epilog=("\b\nExample: sennit node peers demo/nodes/bank-a\n"))
+@click.argument("words", nargs=-1, metavar="[NODE]")
+@json_option
+@node_options
+def peers(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
+    """List the peers: whether they can be reached, since when, and what waits for them.
+
+    Those come first that most messages wait for. A peer is not tried before something is sent.
+    """
+    address = only_node(choice, words)
+    with open_client(address) as client:
+        rows = client.peers()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("PEER", "STATUS", "SINCE", "MESSAGES THAT WAIT", "OF SESSIONS"),
+        [
+            (
+                row.peer,
+                row.status,
+                time_text(row.since_ms),
+                f"{row.messages:,}",
+                f"{row.sessions:,}",
+            )
+            for row in rows
+        ],
     )
 
 

@@ -23,6 +23,7 @@ STATUS_STYLES: Final = {
     "completed": "green",
     "failed": "red",
     "killed": "red",
+    "unreachable": "bold red",
 }
 
 
@@ -92,6 +93,15 @@ def duration_text(milliseconds: int) -> str:
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
     shown = [f"{count} {unit}" for count, unit in parts if count]
     return " ".join(shown[:2])
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in the largest unit that leaves something before the point."""
+    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.1f} {units[0]}" if units[0] != "bytes" else f"{count} bytes"
 
 
 def _local(time_ms: int) -> datetime.datetime:

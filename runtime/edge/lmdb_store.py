@@ -32,7 +32,7 @@ from runtime.edge.mailbox import Mailbox
 from runtime.errors import KeyPresentError, StoreError
 from runtime.limits import MIB
 from runtime.memtable import Generation, check_keys, latest, merge, overlay
-from runtime.ports import Batch, Space
+from runtime.ports import Batch, Space, StoreStatus
 
 MAP_BYTES_FIRST: Final = 64 * MIB
 
@@ -182,6 +182,20 @@ class LmdbStore:
         if not self._waiting:
             self._watcher.ref = True
         self._waiting.append((self._submitted, on_durable))
+
+    def status(self) -> StoreStatus:
+        """Return how it does: what was written since it was opened, and its disk."""
+        writer = self._writer
+        trouble, trouble_ms = writer.trouble()
+        return StoreStatus(
+            batches=writer.statistics.batches,
+            batches_waiting=self._submitted - writer.durable,
+            size_bytes=self._trees.size_bytes(),
+            free_bytes=self._trees.free_bytes(),
+            synced_ms_ago=writer.synced_ms_ago(),
+            trouble=trouble,
+            trouble_ms=trouble_ms,
+        )
 
     def close(self) -> None:
         """Wait until everything submitted is on disk, then let go of the files. Idempotent.

@@ -34,6 +34,9 @@ CHUNK_BYTES_MAX: Final = 1024 * 1024
 
 _Rows = list[tuple[bytes, bytes]]
 
+# Of st_blocks, whatever the file system has.
+_BLOCK_BYTES: Final = 512
+
 
 class Trees:
     """The LMDB environment of one store."""
@@ -150,11 +153,23 @@ class Trees:
 
     def free_mib(self) -> int:
         """Return how much room the file system has for us; 0 if it does not tell."""
+        return (self.free_bytes() or 0) // MIB
+
+    def free_bytes(self) -> int | None:
+        """Return how much room the file system has for us; None if it does not tell."""
         try:
             usage = os.statvfs(self.directory)
         except OSError:
-            return 0
-        return usage.f_bavail * usage.f_frsize // MIB
+            return None
+        return usage.f_bavail * usage.f_frsize
+
+    def size_bytes(self) -> int | None:
+        """Return what all files of the store take of the disk; None if it does not tell."""
+        try:
+            blocks = sum(entry.stat().st_blocks for entry in os.scandir(self.directory))
+        except OSError:
+            return None
+        return blocks * _BLOCK_BYTES
 
     def close(self) -> None:
         """Let go of the files."""

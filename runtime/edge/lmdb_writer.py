@@ -78,6 +78,8 @@ class StoreStatistics:
     merges: int = 0
     merged_rows: int = 0
     commit_ms_last: float = 0.0
+    synced_at: float | None = None
+    """When the last commit was on disk, by `perf_counter`."""
 
 
 class QueuedBatch(NamedTuple):
@@ -130,8 +132,19 @@ class Writer:
         self._rows_owed = 0
         self._noted = noted
         self._trouble: str | None = None
+        self._trouble_at = 0.0
         self._running = get_original("_thread", "allocate_lock")()
         self._sleep = get_original("time", "sleep")
+
+    def trouble(self) -> tuple[str, int]:
+        """Return why the disk can't be written just now, if so, and since how many ms."""
+        trouble = self._trouble
+        return ("", 0) if trouble is None else (trouble, _ms_since(self._trouble_at))
+
+    def synced_ms_ago(self) -> int | None:
+        """Return how long ago something became durable; None if nothing did."""
+        synced_at = self.statistics.synced_at
+        return None if synced_at is None else _ms_since(synced_at)
 
     def start(self) -> None:
         """Start the thread."""
@@ -270,7 +283,8 @@ class Writer:
     def _committed(self, started: float) -> None:
         statistics = self.statistics
         statistics.commits += 1
-        statistics.commit_ms_last = (perf_counter() - started) * 1000
+        statistics.synced_at = perf_counter()
+        statistics.commit_ms_last = (statistics.synced_at - started) * 1000
         self._maybe_crash("after")
 
     def _maybe_crash(self, moment: Literal["before", "after"]) -> None:
@@ -309,6 +323,8 @@ class Writer:
     def _raise_alarm(self, error: Exception) -> None:
         if str(error) == self._trouble:
             return
+        if self._trouble is None:
+            self._trouble_at = perf_counter()
         self._trouble = str(error)
         # LMDB calls a write that a full disk cut short an input/output error: tell the room too.
         self._tell(
@@ -322,6 +338,10 @@ class Writer:
         # The hub logs it: the locks of `logging` may be gevent's, which are not for this thread.
         self.alarms.append(Alarm(message, error))
         self._wake()
+
+
+def _ms_since(instant: float) -> int:
+    return round((perf_counter() - instant) * 1000)
 
 
 _Item = QueuedBatch | Generation | Stop

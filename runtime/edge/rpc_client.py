@@ -43,6 +43,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     OnRepeat,
+    PeerRow,
     UnclaimedRow,
 )
 from runtime.rpc_messages import (
@@ -67,8 +68,10 @@ from runtime.rpc_messages import (
     KillFlow,
     ListFlowKinds,
     ListFlows,
+    ListPeers,
     ListUnclaimed,
     NodeUnreachable,
+    PeerRows,
     ReadJournal,
     RemoteError,
     Request,
@@ -330,6 +333,10 @@ class RpcClient:
     def forget(self, client_id: str) -> None:
         """Drop the result that is kept for a client id of the user's own."""
         self._ask(ForgetClientId(client_id), Done)
+
+    def peers(self) -> list[PeerRow]:
+        """Return whom the node can reach, and what waits for them."""
+        return self._ask(ListPeers(), PeerRows).rows
 
     def unclaimed(self) -> list[UnclaimedRow]:
         """Return who asks for flows that are not installed, oldest first."""

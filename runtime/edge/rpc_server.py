@@ -57,8 +57,10 @@ from runtime.rpc_messages import (
     KillFlow,
     ListFlowKinds,
     ListFlows,
+    ListPeers,
     ListUnclaimed,
     NodeBusy,
+    PeerRows,
     ReadJournal,
     Request,
     RequestFailed,
@@ -99,6 +101,7 @@ Look = (
     | ListFlows
     | GetFlow
     | ReadJournal
+    | ListPeers
     | ListUnclaimed
     | Drain
     | StopNode
@@ -290,6 +293,9 @@ class RpcServer:
                 return JournalRows(
                     operations.journal(FlowId(request.flow_id), request.start, limit)
                 )
+            case ListPeers():
+                user.permissions.require(user.name, "peers", is_own=False)
+                return PeerRows(operations.peers())
             case ListUnclaimed():
                 user.permissions.require(user.name, "unclaimed", is_own=False)
                 return UnclaimedRows(operations.unclaimed())

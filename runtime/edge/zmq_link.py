@@ -27,6 +27,7 @@ from runtime.edge.zmq_watch import Alarm, EventWatch, WritableWatch
 from runtime.frames import Backlog, fits, pack
 from runtime.ids import PeerName
 from runtime.limits import MIB
+from runtime.ports import LinkState
 from runtime.seldom_log import SeldomLog
 
 # Frames between us and the I/O thread; all are lost when the connection breaks. A few are enough to
@@ -109,6 +110,9 @@ class Link:
         self._log = SeldomLog(log, burst=5)
         self._refused_ms = times.refused_ms_first
         self._connection: _Connection | None = None
+        # Up or not; attempts that fail change nothing of that.
+        self._is_up = False
+        self._is_so_since = time.monotonic()
         self.reopen()
 
     def send(self, envelopes: Sequence[bytes]) -> None:
@@ -129,6 +133,16 @@ class Link:
     def status(self) -> LinkStatus:
         """Return the last we heard of the connection."""
         return self._status
+
+    def state(self) -> LinkState:
+        """Return whether the peer can be reached, and for how long that has been."""
+        for_ms = round((time.monotonic() - self._is_so_since) * 1000)
+        return LinkState(peer=self._peer, is_up=self._is_up, for_ms=for_ms)
+
+    def _note_is_up(self, *, is_up: bool) -> None:
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            self._is_so_since = time.monotonic()
 
     def reopen(self) -> None:
         """Connect, from scratch; what was kept waits on."""
@@ -170,10 +184,12 @@ class Link:
 
     def _begin_connecting(self) -> None:
         self._status = LinkStatus.CONNECTING
+        self._note_is_up(is_up=False)
         self._alarm.set(self._times.connecting_ms_max, self._note_unreachable)
 
     def _be_away(self) -> None:
         self._status = LinkStatus.AWAY
+        self._note_is_up(is_up=False)
         self._stats.envelopes_dropped += self._backlog.clear()
 
     def _note_unreachable(self) -> None:
@@ -192,6 +208,7 @@ class Link:
         self._alarm.clear()
         self._refused_ms = self._times.refused_ms_first
         self._status = LinkStatus.UP
+        self._note_is_up(is_up=True)
         self._stats.links_up += 1
         self._flush()
         self._on_up()

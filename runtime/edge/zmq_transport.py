@@ -26,7 +26,7 @@ from runtime.edge.zmq_link import Link, LinkStatus, LinkTimes
 from runtime.edge.zmq_stats import TransportStats
 from runtime.ids import PeerName
 from runtime.limits import DEFAULT_PEER_LIMITS, PeerLimits
-from runtime.ports import Receiver
+from runtime.ports import LinkState, Receiver
 from runtime.seldom_log import SeldomLog
 
 # What was sent just before the node stops should still leave, but stopping must not hang.
@@ -121,6 +121,10 @@ class ZmqTransport:
         if not self._is_closed:
             for peer in list(self._links):
                 self._link_to(peer)
+
+    def links(self) -> list[LinkState]:
+        """Return the state of each link to a peer."""
+        return [link.state() for link in self._links.values()]
 
     def close(self) -> None:
         """Stop delivering and let go of every link; waits at most LINGER_MS."""

@@ -102,6 +102,14 @@ class Outbox:
     def __len__(self) -> int:
         return sum(len(session.entries) for session in self._sessions.values())
 
+    def waiting(self) -> dict[PeerName, tuple[int, int]]:
+        """Return how many messages each peer has not acknowledged, and of how many sessions."""
+        found: dict[PeerName, tuple[int, int]] = {}
+        for session in self._sessions.values():
+            messages, sessions = found.get(session.peer, (0, 0))
+            found[session.peer] = messages + len(session.entries), sessions + 1
+        return found
+
     def add(self, sid: SessionId, peer: PeerName, envelope: Outgoing, *, is_blocked: bool) -> None:
         """Take a message in the open batch; it is transmitted when that has landed.
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from runtime.errors import KeyPresentError, StoreError
 from runtime.memtable import Generation, check_keys, latest, merge, overlay
-from runtime.ports import Batch, Loop, Space
+from runtime.ports import Batch, Loop, Space, StoreStatus
 
 
 class StoreWatch(Protocol):
@@ -42,6 +42,7 @@ class MemoryStore:
         self._durable_rows = Generation(0)
         self._waiting: deque[tuple[Batch, Callable[[], None]]] = deque()
         self._is_closed = False
+        self._durable_batches = 0
 
     @property
     def waiting(self) -> int:
@@ -96,6 +97,10 @@ class MemoryStore:
                 generation.apply(name, table.rows, write_once=True)
         return survivor
 
+    def status(self) -> StoreStatus:
+        """Return how many batches there were."""
+        return StoreStatus(batches=self._durable_batches, batches_waiting=len(self._waiting))
+
     def close(self) -> None:
         """Make everything durable, drop the callbacks that are due, and refuse more."""
         self._is_closed = True
@@ -110,6 +115,7 @@ class MemoryStore:
             on_durable()
 
     def _land(self, batch: Batch) -> None:
+        self._durable_batches += 1
         _apply(self._durable_rows, batch)
         if self._watch is not None:
             self._watch.landed(batch)

@@ -22,7 +22,7 @@ from functools import partial
 
 from runtime.frames import batches
 from runtime.ids import PeerName
-from runtime.ports import Loop, Receiver
+from runtime.ports import LinkState, Loop, Receiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,14 @@ class MemoryNetwork:
                 else:
                     self._loop.call_at(delivery.at_ms, arrive)
 
+    def links_from(self, peer: PeerName) -> list[LinkState]:
+        """Return the state of the links that ``peer`` has opened."""
+        return [
+            LinkState(peer=link.target, is_up=self._is_passable(link))
+            for link in self._links
+            if link.source == peer
+        ]
+
     def _arrive(self, link: Link, target: "MemoryTransport", envelopes: list[bytes]) -> None:
         # A frame for a node that has restarted since is lost, as it was in a connection that broke.
         if self._is_passable(link) and self._transports[link.target] is target:
@@ -176,6 +184,10 @@ class MemoryTransport:
         assert self._receiver is not None
         if not self._is_closed:
             self._network.carry(Link(source=self.me, target=peer), envelopes)
+
+    def links(self) -> list[LinkState]:
+        """Return which peers can be reached of those that something was sent to."""
+        return self._network.links_from(self.me)
 
     def close(self) -> None:
         """Leave the network."""

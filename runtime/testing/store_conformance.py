@@ -40,6 +40,17 @@ class StoreConformance(WriteOnceConformance):
         assert at_once == b"1"
         assert store.get(FLOWS, b"a") == b"1"
 
+    def test_its_status_counts_what_was_written_and_finds_no_trouble(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        before = store.status().batches
+        self.submit(harness, store, put(FLOWS, {b"a": b"1"}))
+
+        status = store.status()
+
+        assert status.batches == before + 1
+        assert (status.batches_waiting, status.trouble) == (0, "")
+
     def test_the_last_write_to_a_key_wins(self, harness: StoreHarness, store: Store) -> None:
         batch = Batch()
         batch.put(FLOWS, b"a", b"1")

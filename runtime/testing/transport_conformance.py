@@ -95,6 +95,16 @@ class TransportConformance:
         harness.run_until(lambda: b"late" in bob.seen.bodies(ALICE))
         assert bob.seen.bodies(ALICE) in ([b"late"], [b"early", b"late"])
 
+    def test_a_link_says_whether_its_peer_can_be_reached(self, harness: TransportHarness) -> None:
+        alice, bob = _linked(harness)
+        up = [link.is_up for link in alice.transport.links() if link.peer == BOB]
+
+        bob.transport.close()
+
+        harness.run_until(lambda: not any(link.is_up for link in alice.transport.links()))
+        assert up == [True]
+        assert [link.peer for link in alice.transport.links()] == [BOB]
+
     def test_nothing_is_delivered_inside_send(self, harness: TransportHarness) -> None:
         alice, bob = _linked(harness)
 

@@ -13,7 +13,7 @@ from runtime.ids import ErrorId, UserName
 from runtime.node_operations import EngineOperations
 from runtime.operations import FlowFilter
 from runtime.outcome_codec import encode_outcome
-from runtime.ports import Batch, Space, Store
+from runtime.ports import Batch, Space, Store, StoreStatus
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.test_node_operations import add, linger, start
 
@@ -45,6 +45,9 @@ class CountingStore:
 
     def submit(self, batch: Batch, on_durable: Callable[[], None]) -> None:
         self._store.submit(batch, on_durable)
+
+    def status(self) -> StoreStatus:
+        return self._store.status()
 
     def close(self) -> None:
         self._store.close()

@@ -51,7 +51,7 @@ def test_operate_covers_every_intervening_verb_and_no_other(verb: str, *, is_own
 
 @pytest.mark.parametrize("verb", READ_VERBS)
 def test_everybody_may_look_at_their_own_flows_but_not_at_journals(verb: str) -> None:
-    assert granted().may(verb, is_own=True) is (verb not in ("journal", "unclaimed"))
+    assert granted().may(verb, is_own=True) is (verb not in ("journal", "peers", "unclaimed"))
 
 
 def test_a_refusal_says_who_what_and_what_to_add() -> None:

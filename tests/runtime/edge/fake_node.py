@@ -30,6 +30,7 @@ from runtime.operations import (
     JournalRow,
     NodeInfo,
     OnRepeat,
+    PeerRow,
     SessionRow,
     UnclaimedRow,
     Wait,
@@ -262,6 +263,9 @@ class FakeNode:
 
     def forget(self, user: UserName, client_id: str) -> None:
         self.forgotten.append((user, client_id))
+
+    def peers(self) -> list[PeerRow]:
+        return [PeerRow("O=Seller,L=London,C=GB", "unreachable", 1_700_000_000_000, 3, 1)]
 
     def unclaimed(self) -> list[UnclaimedRow]:
         return [UnclaimedRow("O=Seller,L=London,C=GB", "other.sell", 1, 5, 7)]

@@ -11,7 +11,7 @@ import pytest
 from runtime.edge.lmdb_file import open_environment, stretch
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.errors import StoreUnusable
-from runtime.ports import Batch
+from runtime.ports import Batch, StoreStatus
 from tests.runtime.edge.store_helpers import (
     FLOWS,
     FailingEnvironment,
@@ -44,6 +44,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only a privileged user can mount a small disk")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_the_status_tells_the_disk_and_its_trouble_as_long_as_it_lasts(path: Path) -> None:
+    heard: list[object] = []
+    statuses: list[StoreStatus] = []
+
+    def hear(message: str | None) -> None:
+        heard.append(message)
+        statuses.append(store.status())
+
+    with LmdbStore(path, owner="A", on_alarm=hear) as store:
+        commit(store, rows(FLOWS, {b"a": b"1"}))
+        good = store.status()
+        fail_next_records(store, *[OSError(28, "No space left on device")] * 3)
+        store.submit(rows(FLOWS, {b"b": b"2"}), ignore)
+        wait_for(heard)
+        commit(store, rows(FLOWS, {b"c": b"3"}))
+        again = store.status()
+
+    bad = statuses[0]
+    assert good.size_bytes
+    assert good.free_bytes
+    assert good.synced_ms_ago is not None
+    assert "No space left on device" in bad.trouble
+    assert (bad.batches, bad.batches_waiting) == (1, 1)
+    assert (again.trouble, again.batches, again.batches_waiting) == ("", 3, 0)
 
 
 @pytest.mark.parametrize(
