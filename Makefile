@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SOURCES := runtime ledger samples benchmarks tests
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# Tools that read constraints.txt, and are no part of what it pins.
+TOOLS := .tools
+FAULTS := api.osv.dev
 # An interpreter of your own: make PYTHON=/path/to/python test
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 # Two processes: the smallest machine that this is built on has two cores.
@@ -48,8 +52,24 @@ mutants: $(INSTALLED)  ## Plant faults in the code and print those that no test 
 bench: $(INSTALLED)  ## Measure; the figures go to standard output as a table
 	@$(BIN)/python -m benchmarks
 
+pins: $(INSTALLED)  ## Pin the dependencies anew in constraints.txt, with their hashes; needs the network
+	@test -x $(TOOLS)/bin/uv || { $(BIN)/python -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv; }
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(TOOLS)/bin/uv pip compile --quiet --upgrade --generate-hashes --no-strip-extras --no-annotate --no-header \
+			--python-version 3.11 --extra dev --output-file .pins setup.cfg -
+	@{ sed -n '/^#/p' constraints.txt; cat .pins; } > .pins.new && mv .pins.new constraints.txt && rm .pins
+
+audit: $(INSTALLED)  ## Look for known faults of the pinned dependencies; needs the network
+	@if ! $(BIN)/python -c 'import socket; socket.create_connection(("$(FAULTS)", 443), 10)' 2>/dev/null; then \
+		echo "audit: the list of known faults at $(FAULTS) can't be reached; nothing was checked"; \
+	else \
+		{ test -x $(TOOLS)/bin/pip-audit \
+			|| { $(BIN)/python -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet pip-audit; }; } \
+		&& $(TOOLS)/bin/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r constraints.txt; \
+	fi
+
 clean:  ## Remove .venv and everything that was generated
-	@rm -rf $(VENV) .demo build dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .mutation \
+	@rm -rf $(VENV) $(TOOLS) .demo build dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .mutation \
 		.hypothesis .import_linter_cache *.egg-info
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -63,8 +83,10 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv $(VENV) \
 		|| { echo "Can't make a virtual environment; on Debian and Ubuntu: apt install python3.11-venv"; \
 			rm -rf $(VENV); exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
-		-c constraints.txt -e '.[dev]' > $(VENV)/install.log 2>&1 \
+	@$(PIP) --require-hashes -r constraints.txt > $(VENV)/install.log 2>&1 \
 		|| { cat $(VENV)/install.log; \
 			echo "The dependencies could not be installed; the reason stands above."; exit 1; }
+	@$(PIP) --no-deps --no-build-isolation -e . > $(VENV)/install.log 2>&1 \
+		|| { cat $(VENV)/install.log; \
+			echo "Sennit itself could not be installed; the reason stands above."; exit 1; }
 	@touch $@
