@@ -62,10 +62,11 @@ pins: $(INSTALLED)  ## Pin the dependencies anew in constraints.txt, with their 
 audit: $(INSTALLED)  ## Look for known faults of the pinned dependencies; needs the network
 	@if ! $(BIN)/python -c 'import socket; socket.create_connection(("$(FAULTS)", 443), 10)' 2>/dev/null; then \
 		echo "audit: the list of known faults at $(FAULTS) can't be reached; nothing was checked"; \
+	elif ! { test -x $(TOOLS)/bin/pip-audit \
+		|| { $(BIN)/python -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet pip-audit; }; }; then \
+		echo "audit: pip-audit can't be installed; nothing was checked"; \
 	else \
-		{ test -x $(TOOLS)/bin/pip-audit \
-			|| { $(BIN)/python -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet pip-audit; }; } \
-		&& $(TOOLS)/bin/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r constraints.txt; \
+		$(TOOLS)/bin/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r constraints.txt; \
 	fi
 
 clean:  ## Remove .venv and everything that was generated
