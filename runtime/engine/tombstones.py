@@ -8,7 +8,8 @@ A session of a flow that is over leaves a tombstone, at the responder under both
 message is acknowledged, so that the peer forgets it; a late open message does not start a second
 responder; a late acceptance lets go what waited for it.
 
-It stays as long as something is under way to the peer, and `TOMBSTONE_MS` longer. By then the peer
+It stays as long as something is under way to the peer, and `TOMBSTONE_MS` longer, by the steady
+clock: a wall clock that is set must not bring a flow to life again. By then the peer
 knows our end, and forgets what it sends in vain when it hears that there is no such session. Only
 copies of its open message must still be recognised, and such a copy is under way for seconds. So
 the oldest ones of a peer go earlier if it has had very many sessions; only its own may suffer.
@@ -39,7 +40,8 @@ _SESSION_ID_BYTES: Final = 16
 class Tombstone(msgspec.Struct, array_like=True):
     """A session that is over here. ``other`` is its id at the other end, empty while unknown.
 
-    Under the opener's id, ``other`` is our own. ``since`` is when it was put, in ms.
+    Under the opener's id, ``other`` is our own. ``since`` is when it was put, in ms of the wall
+    clock: after a restart, it tells only which is older.
     """
 
     peer: PeerName
@@ -94,20 +96,18 @@ class Tombstones:
         As long as something of a session is under way that the peer has opened, it counts among
         the sessions of that peer.
         """
-        now = self._clock.now_ms()
-        self._put(sid, Tombstone(peer, peer_sid or SessionId(b""), now))
+        self._put(sid, Tombstone(peer, peer_sid or SessionId(b""), self._clock.now_ms()))
         if is_responder and peer_sid is not None:
             self.put_refused(peer, sid, peer_sid)
         else:
-            self._add(_Grave(peer, sid, None), now + TOMBSTONE_MS)
-            self._sweep(peer, now)
+            self._add(_Grave(peer, sid, None))
+            self._sweep(peer)
 
     def put_refused(self, peer: PeerName, sid: SessionId, opener: SessionId) -> None:
         """Leave a tombstone for an open message alone; ``sid`` stands for our answer to it."""
-        now = self._clock.now_ms()
-        self._put(_as_opener(opener), Tombstone(peer, sid, now))
-        self._add(_Grave(peer, sid, opener), now + TOMBSTONE_MS)
-        self._sweep(peer, now)
+        self._put(_as_opener(opener), Tombstone(peer, sid, self._clock.now_ms()))
+        self._add(_Grave(peer, sid, opener))
+        self._sweep(peer)
 
     def accepted(self, sid: SessionId, tombstone: Tombstone, peer_sid: SessionId) -> None:
         """Note the peer's id of a session that was over before it was accepted, or refused."""
@@ -127,9 +127,9 @@ class Tombstones:
                 openers[sid] = SessionId(key[:_SESSION_ID_BYTES])
             since[sid], peers[sid] = tombstone.since, tombstone.peer
         for sid in sorted(since, key=since.__getitem__):
-            self._add(_Grave(peers[sid], sid, openers.get(sid)), since[sid] + TOMBSTONE_MS)
+            self._add(_Grave(peers[sid], sid, openers.get(sid)))
 
-    def _add(self, grave: _Grave, forget_after: int) -> None:
+    def _add(self, grave: _Grave) -> None:
         account = self._quotas.of(grave.peer)
         account.tombstones.add(1)
         if self._outbox.has(grave.sid):
@@ -137,7 +137,7 @@ class Tombstones:
             if grave.opener is not None:
                 account.sessions.add(1)
             return
-        grave.forget_after = forget_after
+        grave.forget_after = self._clock.steady_ms() + TOMBSTONE_MS
         queue = self._settled.get(grave.peer)
         if queue is None:
             queue = self._settled[grave.peer] = deque()
@@ -152,10 +152,11 @@ class Tombstones:
         account.tombstones.add(-1)
         if grave.opener is not None:
             account.sessions.add(-1)
-        self._add(grave, self._clock.now_ms() + TOMBSTONE_MS)
+        self._add(grave)
 
-    def _sweep(self, peer: PeerName, now: int) -> None:
+    def _sweep(self, peer: PeerName) -> None:
         """Remove those that have served their time, and the oldest of ``peer`` if it has many."""
+        now = self._clock.steady_ms()
         rows = self._sweep_peer(peer, now, SWEEP_ROWS_MAX)
         if now < self._sweep_due:
             return

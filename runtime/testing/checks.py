@@ -28,7 +28,6 @@ from runtime.limits import TOMBSTONE_MS
 from runtime.testing.memory_transport import Link
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from runtime.testing.recorder import Recorder
-from runtime.testing.simulated_loop import EPOCH_MS
 from runtime.testing.world import World, outcome_of
 
 _KEPT_WHILE_FLOWS_LIVE = (JOURNAL, OUTBOX, INBOX, HELD)
@@ -207,12 +206,9 @@ class LateMessages:
     def __init__(self, network: SimulatedNetwork, recorder: Recorder) -> None:
         self._network = network
         self._nodes = {node.party.name: node for node in network.nodes.values()}
-        # A node whose clock has come that far may have forgotten its sessions.
-        self._sent = [
-            (link, encoded)
-            for link, encoded in recorder.sent
-            if self._nodes[link.target].clock.now_ms() < EPOCH_MS + TOMBSTONE_MS
-        ]
+        # After so long a time a node may have forgotten its sessions, whatever its wall clock says.
+        may_have_forgotten = network.clock.steady_ms() >= TOMBSTONE_MS
+        self._sent = [] if may_have_forgotten else list(recorder.sent)
         self.answered: set[tuple[str, SessionId]] = set()
 
     def check(self) -> Iterator[str]:
