@@ -11,6 +11,7 @@ LedgerError (FlowException)
 │   ├── EncumbranceBroken              of an input that came alone, or outputs that form no cycle
 │   ├── ConstraintUnknown              a contract constraint that this version can't check
 │   ├── StateTypeUnknown   ContractUnknown   AttachmentMissing
+│   ├── ParticipantsUnknown            a state that fails to say who takes part in it
 │   ├── ContractMismatch               a state under a contract that it does not belong to
 │   ├── ContractRejected               a contract's own verdict
 │   ├── SignaturesMissing              required keys that have not signed
@@ -34,12 +35,24 @@ LedgerError (FlowException)
     └── NotaryUnavailable              try again later
 """
 
+from typing import Final
+
 from ledger.uniqueness import Conflict
 from runtime.errors import FlowException
 
+# Peers choose much of what errors say: names of types, reasons, references.
+TEXT_MAX: Final = 1_000
+
+
+# Of the states in a conflict.
+SHOWN_MAX: Final = 5
+
 
 class LedgerError(FlowException):
-    """Base of all errors of the ledger."""
+    """Base of all errors of the ledger. Texts that they are given are cut to `TEXT_MAX`."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(bounded(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class TransactionVerificationError(LedgerError):
@@ -47,8 +60,8 @@ class TransactionVerificationError(LedgerError):
 
     def __init__(self, tx_id: str, reason: str) -> None:
         super().__init__(tx_id, reason)
-        self.tx_id = tx_id
-        self.reason = reason
+        self.tx_id = bounded(tx_id)
+        self.reason = bounded(reason)
 
     def __str__(self) -> str:
         return f"transaction {self.tx_id[:16] or '?'}: {self.reason}"
@@ -94,6 +107,10 @@ class StateTypeUnknown(TransactionVerificationError):
     """The class of a state or command is not installed here; install the app that has it."""
 
 
+class ParticipantsUnknown(TransactionVerificationError):
+    """A state of the transaction fails to say who takes part in it."""
+
+
 class ContractUnknown(TransactionVerificationError):
     """A contract is not installed here; install the app that has it."""
 
@@ -111,8 +128,8 @@ class ContractRejected(TransactionVerificationError):
 
     def __init__(self, reason: str, contract: str = "", tx_id: str = "") -> None:
         super().__init__(tx_id, reason)
-        self.args = (reason, contract, tx_id)
-        self.contract = contract
+        self.args = (self.reason, bounded(contract), self.tx_id)
+        self.contract = bounded(contract)
 
     def __str__(self) -> str:
         by = f" ({self.contract}, transaction {self.tx_id[:16]})" if self.contract else ""
@@ -181,7 +198,7 @@ class InsufficientBalance(StatesNotAvailable):
     def __init__(self, missing: int, product: str) -> None:
         super().__init__(missing, product)
         self.missing = missing
-        self.product = product
+        self.product = bounded(product)
 
     def __str__(self) -> str:
         return f"insufficient balance: {self.missing} {self.product} are missing"
@@ -211,8 +228,10 @@ class NotaryConflict(NotaryError):
         self.conflict = conflict
 
     def __str__(self) -> str:
-        refs = ", ".join(f"{state.kind} {state.ref}" for state in self.conflict.consumed)
-        return f"transaction {str(self.conflict.tx_id)[:16]} asks for consumed states: {refs}"
+        consumed = self.conflict.consumed
+        refs = ", ".join(f"{state.kind} {state.ref}" for state in consumed[:SHOWN_MAX])
+        more = f" and {len(consumed) - SHOWN_MAX} more" if len(consumed) > SHOWN_MAX else ""
+        return f"transaction {str(self.conflict.tx_id)[:16]} asks for consumed states: {refs}{more}"
 
 
 class TimeWindowInvalid(NotaryError):
@@ -236,3 +255,8 @@ class NotaryUnavailable(NotaryError):
 
     def __str__(self) -> str:
         return f"the notary is busy; ask again in {self.wait_seconds} s"
+
+
+def bounded(text: str) -> str:
+    """Return ``text``, cut if it is too long for an error."""
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 3]}..."

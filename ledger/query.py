@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from ledger.errors import QueryInvalid
 from ledger.hashing import SecureHash
 from ledger.states import ColumnValue, ContractState, LinearId, StateAndRef
 from ledger.stores.rows import key_text
@@ -324,10 +325,31 @@ def locked_by(flow_id: FlowId) -> Compare:
 
 
 def value_columns(values: "dict[str, ColumnValue]") -> Iterator[tuple[str, str | int]]:
-    """Yield the custom columns that have a value; a truth value is the number 0 or 1."""
+    """Yield the custom columns that have a value; a truth value is the number 0 or 1.
+
+    Raises `QueryInvalid` for what no index can hold.
+    """
     for name, value in values.items():
         if value is not None:
-            yield name, int(value) if isinstance(value, bool) else value
+            if not isinstance(name, str):
+                raise QueryInvalid(f"a column's name is text, not {type(name)}")
+            yield check_value(name), check_value(int(value) if isinstance(value, bool) else value)
+
+
+V = TypeVar("V", str, int, str | int)
+
+
+def check_value(value: V) -> V:
+    """Return a value that can be stored and compared with; raises `QueryInvalid` otherwise."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise QueryInvalid(f"a number in a column has 64 bits at most, not {value.bit_length()}")
+    if not isinstance(value, str | int):
+        raise QueryInvalid(f"a column holds text, a number or a truth value, no {type(value)}")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise QueryInvalid(f"text in a column has to be valid Unicode: {error.reason}") from error
+    return value
 
 
 def _names(kind: type[ContractState]) -> Iterator[str]:

@@ -7,11 +7,13 @@ the *hash* of that transaction's id: enough to recognise one's own, useless for 
     claim                                         decision
     already granted to this transaction id        Granted(again=True)
     more than STATES_MAX inputs and references    Refused
+    some state asked for twice                    Refused
     some input or reference consumed by another   Conflict
     window does not contain now                   OutsideWindow
     else                                          Granted(again=False)
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -95,6 +97,10 @@ def decide(
     count = len(claim.inputs) + len(claim.references)
     if count > STATES_MAX:
         return Refused(f"{count} inputs and references; one request may have {STATES_MAX}")
+    asked = (*claim.inputs, *claim.references)
+    if len(set(asked)) != len(asked):
+        twice = next(ref for ref, times in Counter(asked).items() if times > 1)
+        return Refused(f"state {twice} is asked for twice, as input or reference")
     consumed = (
         *_consumed(claim.inputs, INPUT, consumer_of),
         *_consumed(claim.references, REFERENCE, consumer_of),

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from ledger.amounts import Amount
+from ledger.amounts import QUANTITY_MAX, Amount
 from ledger.hashing import SecureHash
 from ledger.query import IS_OWNED, AnyCriterion, Facts, Page, Query, Status, of_type
 from ledger.states import ContractState, FungibleState, StateAndRef, StateRef, as_type
@@ -72,17 +72,20 @@ class Vault:
 
     def states(self, kind: type[T], criterion: AnyCriterion | None = None) -> list[StateAndRef[T]]:
         """Return the unconsumed states of a class, up to a default page's number of them."""
-        page = self.query(_of(kind, criterion))
-        return [as_type(state, kind) for state in page.states]
+        return _readable(self.query(_of(kind, criterion)), kind)
 
     def totals(self, query: Query) -> dict[str, int]:
         """Return, by product, the sum of the quantities of what ``query`` finds."""
         return self._index.totals(query)
 
     def balance(self, kind: type[FungibleState], product: str) -> Amount:
-        """Return how much of ``product`` this node owns, locked or not, in states of a class."""
+        """Return how much of ``product`` this node owns, locked or not, in states of a class.
+
+        Whoever issued it: what strangers have sent counts too. An amount can't be larger than
+        `QUANTITY_MAX`; `totals` tells even then how much it is.
+        """
         totals = self._index.totals(Query(of_type(kind) & IS_OWNED.equals(True)))
-        return Amount(totals.get(product, 0), product)
+        return Amount(min(totals.get(product, 0), QUANTITY_MAX), product)
 
     def track(self, query: Query, on_update: Callable[[Update], None]) -> Tracking:
         """Return what ``query`` finds, and call ``on_update`` for each change after exactly that.
@@ -165,7 +168,7 @@ def query_vault(query: Query) -> Page[ContractState]:
 
 def find_states(kind: type[T], criterion: AnyCriterion | None = None) -> list[StateAndRef[T]]:
     """Return the unconsumed states of a class, up to a default page's number of them."""
-    return [as_type(state, kind) for state in query_vault(_of(kind, criterion)).states]
+    return _readable(query_vault(_of(kind, criterion)), kind)
 
 
 @step(kind="pure", name="ledger.state")
@@ -177,7 +180,7 @@ def _unconsumed(ref: StateRef) -> StateAndRef[ContractState] | None:
 def find_state(kind: type[T], ref: StateRef) -> StateAndRef[T] | None:
     """Return a state of this node's vault if it is there, unconsumed and of that class."""
     found = _unconsumed(ref)
-    return as_type(found, kind) if found and isinstance(found.data, kind) else None
+    return as_type(found, kind) if found and isinstance(found.state.data_or_none, kind) else None
 
 
 def reserve(kind: type[F], request: CoinRequest) -> list[StateAndRef[F]]:
@@ -231,6 +234,11 @@ def announce(txn: StoreTxn) -> None:
     """Have the vault tell of what ``txn`` has changed, once that is durable."""
     vault, position = txn.host.service(Vault), head(txn).position
     txn.on_durable(lambda: vault.became_durable(position))
+
+
+def _readable(page: Page[ContractState], kind: type[T]) -> list[StateAndRef[T]]:
+    """Return those that the class, as it is installed here now, can read."""
+    return [as_type(s, kind) for s in page.states if isinstance(s.state.data_or_none, kind)]
 
 
 def _of(kind: type[ContractState], criterion: AnyCriterion | None) -> Query:

@@ -21,7 +21,6 @@ from ledger.amounts import Issued
 from ledger.errors import QueryInvalid
 from ledger.query import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Paging, Query, value_columns
 from ledger.states import (
-    ContractState,
     FungibleState,
     LinearState,
     OwnableState,
@@ -45,7 +44,6 @@ from ledger.vault_sql import (
     states,
     stored,
 )
-from runtime.errors import SennitError
 
 log = logging.getLogger("sennit.vault")
 
@@ -127,13 +125,17 @@ class VaultIndex:
     def totals(self, query: Query) -> dict[str, int]:
         """Return, by product, the sum of the quantities that ``query`` finds."""
         self.catch_up()
+        # Two sums, as what strangers' coins add up to may have more than 64 bits.
+        quantity = states.c.quantity
+        sums = (func.sum(quantity.op(">>")(32)), func.sum(quantity.op("&")(2**32 - 1)))
         statement = (
-            select(states.c.product, func.sum(states.c.quantity))
-            .where(condition(query), states.c.quantity.is_not(None))
+            select(states.c.product, *sums)
+            .where(condition(query), quantity.is_not(None))
             .group_by(states.c.product)
         )
         with self._engine.connect() as connection:
-            return {product: int(total) for product, total in connection.execute(statement)}
+            rows = connection.execute(statement)
+            return {product: (int(high) << 32) + int(low) for product, high, low in rows}
 
     def among(self, query: Query, refs: Iterable[StateRef]) -> frozenset[StateRef]:
         """Return those of ``refs`` that ``query`` is about, consumed or not; for listeners."""
@@ -253,7 +255,7 @@ _FACTS: Final = ("owner", "quantity", "product", "issuer", "linear_id", "externa
 
 def _facts(row: VaultRow) -> Record:
     facts: dict[str, str | int | bytes | None] = {}
-    data = _data(row)
+    data = row.state.data_or_none
     if isinstance(data, OwnableState):
         facts["owner"] = key_text(data.owner.key)
     if isinstance(data, FungibleState):
@@ -268,28 +270,36 @@ def _facts(row: VaultRow) -> Record:
 
 
 def _participants(ref: StateRef, row: VaultRow) -> list[Record]:
-    data = _data(row)
-    keys = owning_keys(data.participants) if data is not None else ()
-    return [{"ref": ref.key, "key": key_text(key)} for key in keys]
+    data = row.state.data_or_none
+    try:
+        keys = owning_keys(data.participants) if data is not None else ()
+        return [{"ref": ref.key, "key": key_text(key)} for key in keys]
+    except Exception as error:  # whatever the author of the state's class got wrong
+        _warn(ref, row, error)
+        return []
 
 
 def _custom(ref: StateRef, row: VaultRow) -> list[Record]:
-    data: object = _data(row)
+    data: object = row.state.data_or_none
     if not isinstance(data, QueryableState):
         return []
     empty = {"text": None, "number": None}
-    return [
-        {"ref": ref.key, "name": name, **empty, **stored(value)}
-        for name, value in value_columns(dict(data.columns()))
-    ]
-
-
-def _data(row: VaultRow) -> ContractState | None:
     try:
-        return row.state.data
-    except (SennitError, TypeError, ValueError):
-        # Its app is not installed (any more): it can still be found by what is outside of it.
-        return None
+        return [
+            {"ref": ref.key, "name": name, **empty, **stored(value)}
+            for name, value in value_columns(dict(data.columns()))
+        ]
+    except Exception as error:  # whatever the author of the state's class got wrong
+        _warn(ref, row, error)
+        return []
+
+
+def _warn(ref: StateRef, row: VaultRow, error: Exception) -> None:
+    """Say that a state can't be found by all that is in it; by the rest, it can."""
+    log.warning(
+        "a state of the vault can't be indexed in full",
+        extra={"state": str(ref), "type": row.state.state_type, "error": str(error)[:500]},
+    )
 
 
 def _check_paging(paging: Paging) -> None:

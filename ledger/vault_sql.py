@@ -50,6 +50,7 @@ from ledger.query import (
     Relevancy,
     Sort,
     Status,
+    check_value,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -163,6 +164,7 @@ def _sql(criterion: AnyCriterion, depth: int) -> ColumnElement[bool]:
         case Compare():
             return _compare(criterion)
         case Between(column, low, high):
+            check_value(high)
             return _on(column, low, lambda c: c.between(low, high))
         case Like(column, pattern, ignores_case):
             return _like(column, pattern, ignores_case=ignores_case)
@@ -220,6 +222,8 @@ def _like(name: str, pattern: str, *, ignores_case: bool) -> ColumnElement[bool]
 
 def _one_of(name: str, values: Sequence[Value]) -> ColumnElement[bool]:
     _check_number(len(values))
+    for value in values:
+        check_value(value)
     by_type: dict[str, list[Value]] = {}
     for value in values:
         by_type.setdefault(_value_column(value), []).append(value)
@@ -241,6 +245,7 @@ def _on(
     name: str, value: Value, test: Callable[[ColumnElement[Value]], ColumnElement[bool]]
 ) -> ColumnElement[bool]:
     """Return ``test`` of the column called ``name``, wherever it is kept."""
+    check_value(value)
     if name.startswith(CUSTOM_PREFIX):
         return _custom_row(name).where(test(custom.c[_value_column(value)]))
     return test(_standard(name))

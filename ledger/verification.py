@@ -19,11 +19,13 @@ from ledger.errors import (
     NotaryMismatch,
     NotaryMissing,
     NothingDone,
+    ParticipantsUnknown,
     StateTypeUnknown,
 )
 from ledger.ledger_transaction import LedgerTransaction
-from ledger.states import ALWAYS_ACCEPT, ContractState, TransactionState
+from ledger.states import ALWAYS_ACCEPT, ContractState, TransactionState, parties_in
 from runtime.errors import MisuseError, SennitError
+from runtime.party import AnonymousParty, Party
 
 
 def verify(tx: LedgerTransaction) -> None:
@@ -94,6 +96,19 @@ def _check_states(tx: LedgerTransaction) -> None:
         if state.constraint != ALWAYS_ACCEPT:
             raise ConstraintUnknown(str(tx.id), f"constraint {state.constraint[:64]!r} of a state")
         _check_contract(tx, state, _decoded(tx, state))
+        _check_participants(tx, state)
+
+
+def _check_participants(tx: LedgerTransaction, state: TransactionState) -> None:
+    """Refuse a state that can't tell who takes part in it: nobody would know whom to tell of it."""
+    try:
+        parties = parties_in(state.data)
+    except Exception as error:
+        raise ParticipantsUnknown(
+            str(tx.id), f"the participants of a {state.state_type}: {type(error).__name__}: {error}"
+        ) from error
+    if not all(isinstance(party, Party | AnonymousParty) for party in parties):
+        raise ParticipantsUnknown(str(tx.id), f"a participant of a {state.state_type} is no party")
 
 
 def _check_contract(tx: LedgerTransaction, state: TransactionState, data: ContractState) -> None:

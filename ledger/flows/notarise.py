@@ -12,6 +12,8 @@ content signed by the client = "sennit notarisation request" 00 || msgpack of
                                [id, inputs in order, references in order]
 """
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from ledger.errors import (
@@ -27,16 +29,22 @@ from ledger.flows.keys import sign_content
 from ledger.flows.resolve import send_transaction
 from ledger.hashing import SecureHash
 from ledger.signatures import TransactionSignature
+from ledger.stores.coins import set_aside
+from ledger.stores.vault import UNCONSUMED, vault_row
 from ledger.tearoff import FilteredTransaction, for_notary
 from ledger.transactions import SignedTransaction
 from ledger.uniqueness import Conflict, OutsideWindow, UniquenessClaim
+from runtime.atomic import StoreTxn, atomic
 from runtime.codec import encode, message
-from runtime.context import me, progress, sleep
-from runtime.errors import UnexpectedFlowEnd
+from runtime.context import me, now, progress, sleep, timeout
+from runtime.errors import FlowTimeout, UnexpectedFlowEnd
 from runtime.flow import flow
 from runtime.limits import RETRY_MS_FIRST, RETRY_MS_MAX
 from runtime.party import Party
 from runtime.session import Session, initiate
+
+# So long an answer may take at first; then longer, as the notary may be away, or slow.
+ANSWER_SECONDS: Final = 60.0
 
 # A notary that says it needs longer is asked again after this, in case it has become faster.
 PATIENCE_SECONDS: Final = 600.0
@@ -128,7 +136,9 @@ def claim_of(filtered: FilteredTransaction) -> UniquenessClaim:
 def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> TransactionSignature:
     """Return the notary's signature; all others are there already.
 
-    Waits as long as the notary is away or busy; `runtime.timeout` bounds that. Raises a
+    Waits as long as the notary is away or busy, and asks anew when one that has taken the request
+    falls silent; `runtime.timeout` bounds that. States that it refuses as consumed are no coins of
+    ours any more. Raises a
     `NotaryError` if it refuses: then it has consumed nothing for this transaction, and never will,
     unless it is asked again. With ``only_if_granted`` it is asked only for what it has granted
     already, to somebody else perhaps, and `NotaryError` says that it has not.
@@ -142,9 +152,15 @@ def notarise(signed: SignedTransaction, only_if_granted: bool = False) -> Transa
     request = NotarisationRequest(filtered, me(), sign_content(content), only_if_granted)
     progress("Requesting the notary's signature")
     delay_seconds = RETRY_MS_FIRST / 1000
+    patience = _Patience()
     while True:
         try:
-            return _ask(initiate(notary), signed, request)
+            return _ask(initiate(notary), signed, request, patience)
+        except _FellSilent:
+            continue
+        except NotaryConflict as refusal:
+            _set_aside(refusal.conflict)
+            raise
         except NotaryUnavailable as busy:
             # In this order, a wait that is no number is passed over.
             wait_seconds = min(max(delay_seconds, busy.wait_seconds), PATIENCE_SECONDS)
@@ -165,19 +181,57 @@ def _stretch(tx_id: SecureHash) -> float:
     return 1 + tx_id.digest[0] / 510
 
 
+class _FellSilent(Exception):
+    """The notary has taken a request and does not answer: it is asked anew, and grants again."""
+
+
+@dataclass
+class _Patience:
+    """How long to wait for an answer; longer each time, as the notary may only be slow."""
+
+    seconds: float = ANSWER_SECONDS
+
+
 def _ask(
-    session: Session, signed: SignedTransaction, request: NotarisationRequest
+    session: Session,
+    signed: SignedTransaction,
+    request: NotarisationRequest,
+    patience: _Patience,
 ) -> TransactionSignature:
-    """Ask once; raises `NotaryUnavailable` if it has to be asked again."""
-    answer = session.exchange(request, NotaryAnswer).unwrap(lambda given: given)
+    """Ask once; raises `NotaryUnavailable` or `_FellSilent` if it has to be asked again."""
+    session.send(request)
+    while True:
+        until = now() + timedelta(seconds=patience.seconds)
+        try:
+            with timeout(patience.seconds):
+                answer = _answer(session, signed)
+            return _signature_in(answer, signed)
+        except FlowTimeout:
+            if now() < until:
+                raise  # our caller's time is up, not the notary's
+        # While the notary is away, the request waits for it; there is no need for another.
+        asked = now()
+        _ = session.peer
+        if now() == asked:
+            session.close()
+            patience.seconds = min(2 * patience.seconds, PATIENCE_SECONDS)
+            raise _FellSilent
+
+
+def _answer(session: Session, signed: SignedTransaction) -> NotaryAnswer:
+    answer = session.receive(NotaryAnswer).unwrap(lambda given: given)
     if isinstance(answer, WholeWanted):
         send_transaction(session, signed)
         answer = session.receive(NotaryAnswer).unwrap(lambda given: given)
+    return answer
+
+
+def _signature_in(answer: NotaryAnswer, signed: SignedTransaction) -> TransactionSignature:
     match answer:
         case Notarised(signature):
             return _checked(signed, signature)
         case ConflictRefusal(conflict):
-            raise NotaryConflict(conflict)
+            raise NotaryConflict(_checked_conflict(signed, conflict))
         case WindowRefusal(outside):
             raise TimeWindowInvalid(
                 f"the notary's time {outside.now_ms} ms is outside {outside.window}"
@@ -192,6 +246,23 @@ def _ask(
             raise NotaryUnavailable(wait_seconds)
         case _:
             raise NotaryError(f"the notary answered {type(answer).__name__}, which is no answer")
+
+
+def _checked_conflict(signed: SignedTransaction, conflict: Conflict) -> Conflict:
+    wire = signed.transaction
+    asked = {*wire.inputs, *wire.references}
+    consumed = {state.ref for state in conflict.consumed}
+    if conflict.tx_id != wire.id or not consumed or not consumed <= asked:
+        raise NotaryError(f"{wire.notary} refused states that nobody asked it for")
+    return conflict
+
+
+@atomic
+def _set_aside(txn: StoreTxn, conflict: Conflict) -> None:
+    for state in conflict.consumed:
+        row = vault_row(txn, state.ref)
+        if row is not None and row.status == UNCONSUMED:
+            set_aside(txn, state.ref, row, state.consumer_hash)
 
 
 def _checked(signed: SignedTransaction, signature: TransactionSignature) -> TransactionSignature:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ledger.components import Group
 from ledger.errors import (
     AttachmentMissing,
     NotaryUnknown,
@@ -15,10 +16,10 @@ from ledger.stores.attachments import add_attachment
 from ledger.stores.checking import check_transaction, states_at
 from ledger.stores.transactions import add_unverified, add_verified
 from ledger.testing import Ledger
-from ledger.transactions import SignedTransaction
+from ledger.transactions import SignedTransaction, WireTransaction
 from tests.ledger.builders import coin, transaction
 from tests.ledger.memory_rows import MemoryRows
-from tests.ledger.parties import ALICE, NOTARY, OTHER_NOTARY, Do, Thing
+from tests.ledger.parties import ALICE, NOTARY, OTHER_NOTARY, SALT, Do, Thing
 
 NOTARIES = [NOTARY.party]
 
@@ -84,3 +85,17 @@ def test_a_state_is_taken_from_the_store_and_not_from_the_peer() -> None:
     )
 
     assert [state.data for state in states_at(rows, [claimed.ref])] == [coin(1)]
+
+
+def test_a_state_that_a_stranger_watches_over_is_refused_even_if_nothing_is_notarised() -> None:
+    rows = MemoryRows()
+    groups = [
+        list(transaction(coin(1), notary=OTHER_NOTARY).transaction.components(group))
+        for group in Group
+    ]
+    groups[Group.NOTARY] = []
+    signed = SignedTransaction(WireTransaction.of(groups, SALT).encoded)
+    signed = signed.signed_by([ALICE.key], ALICE.sign)
+
+    with pytest.raises(NotaryUnknown, match="O=Other Notary"):
+        check_transaction(rows, signed, notaries=NOTARIES)

@@ -22,6 +22,7 @@ from ledger.stores.transactions import (
     add_unnotarised,
     add_unverified,
     add_verified,
+    double_spends,
     remove_unnotarised,
     spender_of,
     transaction_row,
@@ -207,3 +208,33 @@ def test_a_reference_is_checked_and_not_consumed() -> None:
     )
     third = UniquenessClaim(SecureHash.of(b"third"), (), (A,))
     assert isinstance(claim_states(rows, third, request=b"", now_ms=0), Conflict)
+
+
+def test_two_final_transactions_of_one_state_raise_an_alarm(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows, made = MemoryRows(), transaction(coin(1), coin(2))
+    add_verified(rows, made)
+    both = tuple(made.transaction.output_ref(index) for index in range(2))
+    first, second = transaction(coin(3), inputs=both), transaction(coin(2), inputs=both[1:])
+    add_verified(rows, first)
+    assert not caplog.records
+
+    add_verified(rows, second)
+
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    assert list(double_spends(rows)) == [(both[1].ref, second.id)]
+    assert spender_of(rows, both[1].ref) == first.id
+    assert verified_transaction(rows, first.id) == first
+    assert verified_transaction(rows, second.id) == second
+
+
+def test_a_transaction_that_comes_again_is_no_double_spend() -> None:
+    rows, made = MemoryRows(), transaction(coin(1))
+    add_verified(rows, made)
+    spending = transaction(coin(1), inputs=(made.transaction.output_ref(0),))
+
+    for _ in range(2):
+        add_verified(rows, spending)
+
+    assert list(double_spends(rows)) == []

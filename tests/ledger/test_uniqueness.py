@@ -101,3 +101,15 @@ def test_a_conflict_crosses_as_an_error_with_all_it_says() -> None:
 
     assert error.conflict == conflict
     assert f"INPUT {A}" in str(error)
+
+
+@pytest.mark.parametrize(("inputs", "references"), [((A, B, A), ()), ((A,), (A,)), ((), (B, B))])
+def test_a_state_that_is_asked_for_twice_is_refused_in_words(
+    inputs: tuple[StateRef, ...], references: tuple[StateRef, ...]
+) -> None:
+    claim = UniquenessClaim(TX, inputs, references)
+
+    decision = decide(claim, now_ms=150, was_granted=False, consumer_of=nothing_consumed)
+
+    assert isinstance(decision, Refused)
+    assert "asked for twice" in decision.reason

@@ -5,11 +5,12 @@ from hashlib import sha256
 import pytest
 
 from ledger.amounts import Amount
+from ledger.builder import TransactionBuilder
 from ledger.errors import InsufficientBalance, StatesNotAvailable
 from ledger.hashing import SecureHash
 from ledger.states import StateRef, changed
 from ledger.stores import vault
-from ledger.stores.coins import COINS, CoinRequest, select_coins
+from ledger.stores.coins import COINS, SPENT_COINS, CoinRequest, select_coins, set_aside
 from ledger.stores.identities import add_own_key
 from ledger.stores.locks import (
     FLOW_LOCKS,
@@ -44,8 +45,10 @@ from tests.ledger.parties import (
     BOB,
     NOTARY,
     OTHER_NOTARY,
+    SALT,
     Coin,
     Deal,
+    Do,
     Thing,
     linear_id,
 )
@@ -327,3 +330,64 @@ def test_the_log_forgets_what_is_long_past(monkeypatch: pytest.MonkeyPatch) -> N
     assert rows.get(LOG, log_key(3)) is not None
     assert log_after(rows, Head()) is None
     assert append(rows, LogEntry()) == head(rows)
+
+
+def test_an_encumbered_coin_is_none_to_pay_with() -> None:
+    rows = MemoryRows()
+    builder = TransactionBuilder(NOTARY.party)
+    for number in range(2):
+        builder.add_output(coin(10), encumbrance=1 - number)
+    builder.add_output(coin(3))
+    builder.add_command(Do(), ALICE.key)
+    keep(rows, builder.sign(SALT, [ALICE.key], ALICE.sign))
+
+    assert [c.data.amount.quantity for c in select_coins(rows, wanted(3), NOTARIES)] == [3]
+    with pytest.raises(InsufficientBalance):
+        select_coins(rows, wanted(4), NOTARIES)
+
+
+def test_coins_of_a_notary_that_is_none_are_not_chosen() -> None:
+    rows = MemoryRows()
+    keep(rows, transaction(coin(10), notary=OTHER_NOTARY))
+
+    assert select_coins(rows, wanted(10), NOTARIES)
+    for request in (wanted(10), wanted(10, notary=OTHER_NOTARY.party)):
+        with pytest.raises(InsufficientBalance):
+            select_coins(rows, request, [NOTARY.party])
+
+
+def test_coins_can_be_limited_to_one_token() -> None:
+    rows = MemoryRows()
+    other = Coin(owner=ALICE.party, amount=Amount(50, "USD").issued_by(BANK.party, b"other"))
+    keep(rows, transaction(other, coin(3)))
+
+    chosen = select_coins(rows, wanted(3, token=coin(1).amount.token), NOTARIES)
+
+    assert [state.data for state in chosen] == [coin(3)]
+    with pytest.raises(InsufficientBalance):
+        select_coins(rows, wanted(4, token=coin(1).amount.token), NOTARIES)
+
+
+def test_a_coin_that_its_notary_calls_spent_is_none_even_after_it_was_locked() -> None:
+    rows = MemoryRows()
+    (spent,) = keep(rows, transaction(coin(10)))
+    lock(rows, FLOW, [spent.ref])
+    row = vault_row(rows, spent.ref)
+    assert row is not None
+
+    set_aside(rows, spent.ref, row, SecureHash.of(b"consumer"))
+    release(rows, FLOW)
+
+    with pytest.raises(InsufficientBalance):
+        select_coins(rows, wanted(1), NOTARIES)
+    assert rows.get(SPENT_COINS, spent.ref.key) == SecureHash.of(b"consumer").digest
+
+
+def test_releasing_some_of_many_locks_leaves_the_others() -> None:
+    rows = MemoryRows()
+    kept = keep(rows, transaction(*[coin(1) for _ in range(5)]))
+    lock(rows, FLOW, [state.ref for state in kept])
+
+    release(rows, FLOW, [kept[0].ref, kept[3].ref])
+
+    assert set(locked_by(rows, FLOW)) == {kept[1].ref, kept[2].ref, kept[4].ref}

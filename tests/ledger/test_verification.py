@@ -10,10 +10,14 @@ from ledger.errors import (
     ContractUnknown,
     DuplicateState,
     EncumbranceBroken,
+    InsufficientBalance,
     NoCommands,
+    NotaryConflict,
     NotaryMismatch,
     NotaryMissing,
     NothingDone,
+    ParticipantsUnknown,
+    ProposalRejected,
     StateTypeUnknown,
     TransactionVerificationError,
 )
@@ -22,9 +26,11 @@ from ledger.ledger_transaction import Command, LedgerTransaction
 from ledger.states import ContractState, StateAndRef, StateRef, TransactionState
 from ledger.testing import Draft, Ledger, TestIdentity
 from ledger.time_window import TimeWindow
+from ledger.uniqueness import Conflict, ConsumedState
 from ledger.verification import verify
 from runtime.codec import Packed, message, pack
 from runtime.errors import MisuseError
+from runtime.party import Party
 from tests.ledger.parties import (
     ALICE,
     BOB,
@@ -367,3 +373,45 @@ def test_the_helper_follows_labels_from_transaction_to_transaction() -> None:
         ledger.state("chair")
     with pytest.raises(MisuseError, match="does not hold key"):
         ALICE.sign(BOB.key, b"")
+
+
+@belongs_to(Things)
+@message(name="tests.Fickle")
+class Fickle(ContractState):
+    """A state whose participants can't be told, or are none."""
+
+    names: tuple[str, ...] = ()
+
+    @property
+    def participants(self) -> tuple[Party, ...]:
+        return (self.names[7],) if len(self.names) < 2 else self.names  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("names", "reason"), [((), "IndexError"), (("a", "b"), "is no party")])
+def test_a_state_that_can_not_tell_who_takes_part_is_refused(
+    names: tuple[str, ...], reason: str
+) -> None:
+    draft = Ledger(NOTARY.party).transaction()
+    draft.output(Fickle(names=names))
+    draft.command(Do(), ALICE.key)
+
+    error = draft.fails_with(reason)
+
+    assert isinstance(error, ParticipantsUnknown)
+
+
+def test_what_an_error_says_is_bounded() -> None:
+    many = tuple(ConsumedState(StateRef(ID, index), ID, "INPUT") for index in range(10_000))
+    errors = [
+        ContractRejected("x" * 10**6, "y" * 10**6),
+        ConstraintUnknown("ab", "x" * 10**6),
+        ProposalRejected("x" * 10**6),
+        InsufficientBalance(1, "x" * 10**6),
+        NotaryConflict(Conflict(ID, many)),
+    ]
+
+    for error in errors:
+        assert len(str(error)) < 3_000, type(error)
+        assert all(len(arg) < 3_000 for arg in error.args if isinstance(arg, str)), type(error)
+    assert "and 9995 more" in str(errors[-1])
+    assert "more" not in str(NotaryConflict(Conflict(ID, many[:5])))

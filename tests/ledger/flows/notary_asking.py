@@ -5,6 +5,7 @@ from ledger.errors import NotaryError, TransactionInvalid
 from ledger.flows.keys import fresh_salt, sign_content
 from ledger.flows.notarise import (
     BusyRefusal,
+    ConflictRefusal,
     InvalidRefusal,
     NotarisationRequest,
     Notarised,
@@ -16,13 +17,17 @@ from ledger.flows.notarise import (
     request_content,
 )
 from ledger.flows.resolve import send_transaction
+from ledger.hashing import SecureHash
 from ledger.signatures import TransactionSignature
-from ledger.states import StateAndRef
+from ledger.states import StateAndRef, StateRef
 from ledger.tearoff import for_notary
 from ledger.transactions import SignedTransaction
-from runtime import Party, Session, flow, initiate, me, responder, sleep
+from ledger.uniqueness import Conflict, ConsumedState
+from ledger.vault import find_states
+from runtime import Party, Session, flow, initiate, me, responder, sleep, timeout
 from runtime.flow import Responder
 from runtime.keys import PrivateKey
+from samples.finance.cash import CashState, MoveCash
 from tests.ledger.flows.deals import sign_with_us
 from tests.ledger.parties import Deal, Do, linear_id
 
@@ -73,6 +78,34 @@ def build_unsigned(other: Party, notary: Party, replaces: StateAndRef[Deal]) -> 
     return sign_with_us(builder)
 
 
+CONSUMED = ConsumedState(StateRef(SecureHash.of(b"other"), 0), SecureHash.of(b"x"), "INPUT")
+
+
+def falling_silent(session: Session) -> None:
+    """Take a request and never answer."""
+    session.receive(NotarisationRequest).unwrap(lambda asked: asked)
+    sleep(10_000_000)
+
+
+@flow(name="tests.spend_in_secret")
+def spend_in_secret(notary: Party) -> SignedTransaction:
+    """Have all our cash notarised away and forget it, as a node does that is restored."""
+    builder = TransactionBuilder(notary)
+    for coin in find_states(CashState):
+        builder.add_input(coin)
+        builder.add_output(coin.data)
+        builder.add_command(MoveCash(), coin.data.owner.key)
+    signed = sign_with_us(builder)
+    return signed.with_signatures(notarise(signed))
+
+
+@flow(name="tests.notarise_within")
+def notarise_within(signed: SignedTransaction, seconds: float) -> TransactionSignature:
+    """Have a transaction notarised, or give up."""
+    with timeout(seconds):
+        return notarise(signed)
+
+
 def answering(what: str) -> Responder:
     """Return a notary that always answers ``what``."""
 
@@ -85,6 +118,9 @@ def answering(what: str) -> Responder:
             "refuse request": RequestRefusal("no"),
             "invalid": InvalidRefusal("no"),
             "busy": BusyRefusal(30),
+            "conflict about nothing": ConflictRefusal(Conflict(request.filtered.id, ())),
+            "conflict about others": ConflictRefusal(Conflict(request.filtered.id, (CONSUMED,))),
+            "conflict of another": ConflictRefusal(Conflict(CONSUMED.consumer_hash, (CONSUMED,))),
             "nonsense": NotaryAnswer(),
             "forged": Notarised(TransactionSignature(me().key, bytes(64))),
             "other key": Notarised(

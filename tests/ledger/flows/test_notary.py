@@ -4,11 +4,15 @@ import pytest
 
 from ledger import uniqueness
 from ledger.amounts import Amount
+from ledger.builder import TransactionBuilder
 from ledger.components import Group
 from ledger.errors import (
+    InsufficientBalance,
+    NotaryConflict,
     NotaryError,
     RequestSignatureInvalid,
     TransactionInvalid,
+    TransactionMalformed,
 )
 from ledger.flows.notarise import (
     InvalidRefusal,
@@ -29,15 +33,16 @@ from ledger.stores.transactions import TRANSACTIONS
 from ledger.tearoff import FilteredTransaction, filter_transaction, for_notary
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction, WireTransaction
-from runtime import Party
+from runtime import FlowTimeout, Party, responder
 from runtime.codec import decode, encode
 from runtime.errors import ConfigurationError, UnexpectedFlowEnd
 from runtime.keys import PrivateKey
 from runtime.testing.simulated_loop import EPOCH_MS
 from samples.finance import cash_flows
+from samples.finance.cash import CashState, IssueCash
 from tests.ledger.flows import deals, notary_asking
 from tests.ledger.flows.net import Net, balance
-from tests.ledger.parties import Deal
+from tests.ledger.parties import SALT, Deal, Do, Thing
 
 WINDOW = TimeWindow(EPOCH_MS, EPOCH_MS + 3_600_000)
 
@@ -110,7 +115,7 @@ def test_a_validating_notary_keeps_the_history_that_it_has_verified() -> None:
     assert kept == [issued.digest]
 
 
-def test_a_validating_notary_refuses_what_the_contract_rejects() -> None:
+def test_a_validating_notary_refuses_what_lacks_a_signature() -> None:
     net = Net(deals, notary_asking.build_unsigned, notary="validating")
     first = net.alice.start_flow(deals.agree, [net.bob.party], "first", net.notary.party).result()
     missing = net.alice.start_flow(
@@ -183,6 +188,9 @@ def test_a_node_that_is_no_notary_answers_no_request() -> None:
         ("forged", NotaryError, "is not its signature"),
         ("other key", NotaryError, "is not its signature"),
         ("nonsense", NotaryError, "is no answer"),
+        ("conflict about nothing", NotaryError, "nobody asked it for"),
+        ("conflict about others", NotaryError, "nobody asked it for"),
+        ("conflict of another", NotaryError, "nobody asked it for"),
     ],
 )
 def test_what_a_notary_answers_becomes_its_error(
@@ -301,3 +309,111 @@ def test_two_payments_of_one_coin_at_once_are_one_payment() -> None:
     assert sorted(handle.status for handle in handles) == ["completed", "failed"]
     assert balance(net.bob) == 60
     assert balance(net.alice) == 90
+
+
+@pytest.mark.parametrize("notary", ["validating", "non-validating"])
+def test_a_notary_that_took_a_request_and_falls_silent_is_asked_again(notary: str) -> None:
+    net = Net(deals, notary=notary)
+    signed = built(net)
+    good = net.notary.host.registry.responders[notarise.name]
+    silent = responder(notarise)(notary_asking.falling_silent)
+    net.notary.host.registry.responders[notarise.name] = silent
+    handle = net.alice.begin_flow(notarise, signed)
+    net.network.run_for(30)
+    net.notary.host.registry.responders[notarise.name] = good
+    net.network.run_for(60)
+
+    assert handle.status == "completed"
+    signature = handle.result()
+    assert isinstance(signature, TransactionSignature)
+    signature.verify_notarys(signed.id)
+
+
+def test_a_notary_that_is_away_is_not_asked_twice() -> None:
+    net = Net(deals)
+    signed = built(net)
+    net.notary.stop()
+    handle = net.alice.begin_flow(notarise, signed)
+    net.network.run_for(3_000)
+    net.notary.start()
+
+    handle.result()
+    net.network.run()
+
+    asked = list(net.notary.running.manager.ended.values())
+    assert len(asked) == 1
+
+
+def test_the_time_that_a_caller_gives_a_notary_is_not_stretched() -> None:
+    net = Net(deals, notary_asking.notarise_within)
+    signed = built(net)
+    silent = responder(notarise)(notary_asking.falling_silent)
+    net.notary.host.registry.responders[notarise.name] = silent
+    handle = net.alice.begin_flow(notary_asking.notarise_within, signed, 100.0)
+
+    net.network.run_for(99)
+    assert handle.status == "waiting"
+    net.network.run_for(2)
+
+    with pytest.raises(FlowTimeout):
+        handle.result()
+
+
+def test_a_validating_notary_runs_the_contracts() -> None:
+    net = Net(deals, notary="validating")
+    builder = TransactionBuilder(net.notary.party)
+    builder.add_output(Thing(owner=net.alice.party, name="forbidden"))
+    builder.add_command(Do(), net.alice.party.key)
+    builder.time_window = WINDOW
+    signed = builder.sign(SALT, [net.alice.party.key], net.alice.signer.sign)
+
+    with pytest.raises(TransactionInvalid, match="nothing may be called forbidden"):
+        net.alice.start_flow(notarise, signed).result()
+
+    assert list(net.notary.host.scan(GRANTS, b"", None)) == []
+
+
+@pytest.mark.parametrize("again_as", [Group.INPUTS, Group.REFERENCES])
+def test_a_state_twice_in_one_request_is_refused_in_words(again_as: Group) -> None:
+    net = Net(deals)
+    ref = encode(StateRef(SecureHash.of(b"a"), 0))
+    groups = [list(built(net).transaction.components(group)) for group in Group]
+    groups[Group.INPUTS] = [ref]
+    groups[again_as] = [*groups[again_as], ref]
+    wire = WireTransaction.of(groups, bytes(32))
+    signed = SignedTransaction(wire.encoded).signed_by([net.alice.party.key], net.alice.signer.sign)
+
+    with pytest.raises(TransactionInvalid, match="asked for twice"):
+        net.alice.start_flow(notarise, signed).result()
+
+    assert list(net.notary.host.scan(GRANTS, b"", None)) == []
+
+
+def test_a_coin_that_turned_out_spent_is_not_paid_with_again() -> None:
+    net = Net(notary_asking.spend_in_secret)
+    net.issue(net.alice, 100)
+    net.alice.start_flow(notary_asking.spend_in_secret, net.notary.party).result()
+    with pytest.raises(NotaryConflict):
+        net.pay(net.alice, net.bob, 100)
+    net.network.run()
+
+    with pytest.raises(InsufficientBalance):
+        net.pay(net.alice, net.bob, 100)
+    net.issue(net.alice, 60)
+    net.pay(net.alice, net.bob, 60)
+
+    assert balance(net.bob) == 60
+
+
+def test_a_party_with_the_notarys_key_can_not_print_what_the_notary_then_grants() -> None:
+    net = Net()
+    notary = net.notary.party
+    builder = TransactionBuilder(notary)
+    printed = Amount(1_000, "USD").issued_by(notary)
+    builder.add_output(CashState(owner=net.alice.party, amount=printed))
+    builder.add_command(IssueCash(), notary.key)
+    builder.time_window = WINDOW
+    unsigned = SignedTransaction(builder.to_wire(SALT).encoded)
+
+    with pytest.raises(TransactionMalformed, match="asks its notary"):
+        net.alice.start_flow(notarise, unsigned).result()

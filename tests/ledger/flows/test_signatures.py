@@ -12,6 +12,7 @@ from ledger.errors import (
 )
 from ledger.signatures import TransactionSignature
 from ledger.states import ContractState
+from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
 from runtime.errors import peer_of
 from runtime.keys import PrivateKey, PublicKey
@@ -90,8 +91,23 @@ def test_a_signer_signs_only_with_keys_of_its_own_that_have_to(which: str) -> No
     signed = _deal_of(net, signers=[alice] if which == "not required" else None)
     keys = {"not ours": [alice], "not required": [bob], "none": [], "twice": [bob, bob]}[which]
 
-    with pytest.raises(ProposalRejected):
+    reason = "not one of ours that has to sign" if which.startswith("not") else "each once"
+    with pytest.raises(ProposalRejected, match=reason):
         net.alice.start_flow(misbehaviour.ask_for, signed, net.bob.party, keys).result()
+
+
+def test_a_notary_is_not_asked_for_its_signature_as_a_signer() -> None:
+    net = Net(deals)
+    net.alice.host.register(misbehaviour)
+    net.notary.host.register(misbehaviour)
+    signed = net.alice.start_flow(
+        deals.build, [net.alice.party], "x", net.notary.party, [], TimeWindow(0, 10**15)
+    ).result()
+
+    with pytest.raises(ProposalRejected, match="not one of ours that has to sign"):
+        net.alice.start_flow(
+            misbehaviour.ask_for, signed, net.notary.party, [net.notary.party.key]
+        ).result()
 
 
 def test_a_proposal_that_the_contract_rejects_is_not_signed() -> None:
