@@ -17,6 +17,7 @@
     log_level = "info"
     hold_unexpected = false                    hold, rather than fail, flows with unexpected errors
     journal_events_max = 1_000_000             hold flows that have so many events
+    hold_after_crashes = 3                     hold a flow that ends the node so often
     step_threads = 20                          steps with thread=True that run at the same time
 
     [limits]                                   any of `runtime.limits.PeerLimits`, by its name
@@ -37,6 +38,7 @@ from runtime.errors import NameInvalid
 from runtime.ids import PeerName
 from runtime.limits import (
     DEFAULT_PEER_LIMITS,
+    HOLD_AFTER_CRASHES,
     JOURNAL_EVENTS_MAX,
     STEP_THREADS,
     STEP_THREADS_MAX,
@@ -72,6 +74,7 @@ class NodeConfig:
     hold_unexpected: bool
     journal_events_max: int = JOURNAL_EVENTS_MAX
     step_threads: int = STEP_THREADS
+    hold_after_crashes: int = HOLD_AFTER_CRASHES
     peer_limits: PeerLimits = DEFAULT_PEER_LIMITS
 
     @property
@@ -104,12 +107,16 @@ class NodeConfig:
             hold_unexpected=table.truth("hold_unexpected", default=False),
             journal_events_max=table.number("journal_events_max", JOURNAL_EVENTS_MAX),
             step_threads=table.number("step_threads", STEP_THREADS),
+            hold_after_crashes=table.number("hold_after_crashes", HOLD_AFTER_CRASHES),
             peer_limits=PeerLimits(**read_limits(limits, PeerLimits)),
         )
         limits.done()
         if config.journal_events_max < 1:
             what = "journal_events_max is no number of events"
             table.mistake("journal_events_max", what, f"Write it like {JOURNAL_EVENTS_MAX}")
+        if config.hold_after_crashes < 0:
+            what = "hold_after_crashes is less than 0"
+            table.mistake("hold_after_crashes", what, f"Write it like {HOLD_AFTER_CRASHES}")
         if not 1 <= config.step_threads <= STEP_THREADS_MAX:
             what = f"step_threads is not a number from 1 to {STEP_THREADS_MAX}"
             table.mistake("step_threads", what, f"Write it like {STEP_THREADS}")

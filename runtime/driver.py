@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runtime.atomic import AtomicFunction
     from runtime.flow import Flow
     from runtime.host import Host
+    from runtime.ports import RunNote
     from runtime.step import StepFunction
 
 T = TypeVar("T")
@@ -125,11 +126,28 @@ driver_in_thread: Final[ContextVar[Driver | None]] = ContextVar("driver_in_threa
 class FlowGreenlet(greenlet.greenlet):
     """The greenlet that a flow lives in; everything it calls finds its driver here."""
 
-    __slots__ = ("driver",)
+    __slots__ = ("driver", "key", "note")
 
-    def __init__(self, run: Callable[[], None], parent: greenlet.greenlet, driver: Driver) -> None:
+    def __init__(
+        self,
+        run: Callable[[], None],
+        parent: greenlet.greenlet,
+        driver: Driver,
+        note: "RunNote",
+        key: bytes,
+    ) -> None:
         super().__init__(run, parent)
         self.driver = driver
+        self.note = note
+        self.key = key
+
+    def switch(self, *values: object) -> object:
+        """Resume it, as gevent does when a step goes on; it is noted that the flow has the loop."""
+        self.note.enter(self.key)
+        try:
+            return super().switch(*values)
+        finally:
+            self.note.leave()
 
 
 def driver_or_none() -> Driver | None:

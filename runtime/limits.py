@@ -98,6 +98,9 @@ JOURNAL_EVENTS_MAX: Final = 1_000_000
 # Arguments and messages up to this size stand in the journal as they are; of larger ones, a digest.
 FINGERPRINT_BYTES_INLINE_MAX: Final = 32
 
+# A flow that was running at so many ends of the process in a row is held, if it got nowhere.
+HOLD_AFTER_CRASHES: Final = 3
+
 # Steps that run in native threads at the same time, if node.toml does not say another number.
 STEP_THREADS: Final = 20
 STEP_THREADS_MAX: Final = 1_000

@@ -5,7 +5,8 @@
         print(handle.result())
 
 A node lives on the gevent hub of the thread that starts it, beside whatever else runs there, with
-or without monkey patching. Its only threads are the store's writer and gevent's pool.
+or without monkey patching. Its threads are the store's writer, those of steps, gevent's
+pool, and the one that watches the loop.
 """
 
 import gc
@@ -13,8 +14,10 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -29,6 +32,7 @@ from runtime.edge.directory import NetworkDirectory
 from runtime.edge.gevent_loop import GeventLoop
 from runtime.edge.key_password import PasswordReader
 from runtime.edge.keystore import KeyStore
+from runtime.edge.last_run import LastRun
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.lmdb_writer import crash_point_from_environment
 from runtime.edge.node_identity import NodeIdentity
@@ -37,11 +41,13 @@ from runtime.edge.system_clock import SystemClock, SystemEntropy
 from runtime.edge.watchdog import Watchdog
 from runtime.edge.zmq_transport import ZmqTransport
 from runtime.engine.engine import Engine
+from runtime.engine.flow_ids import key_of
+from runtime.engine.holding import HoldAtStart
 from runtime.engine.running import look_at
 from runtime.errors import ConfigurationError, InFlow, NodeStopped
 from runtime.flow import Flow, Responder
 from runtime.host import Host
-from runtime.ids import PeerName
+from runtime.ids import FlowId, PeerName
 from runtime.node_operations import EngineOperations
 from runtime.node_verbs import NodeVerbs
 from runtime.party import Party
@@ -64,6 +70,8 @@ class Node(NodeVerbs):
         *,
         apps: "tuple[ModuleType | Flow[..., object] | Responder, ...]" = (),
         sync: bool = True,
+        hold: Sequence[str] = (),
+        hold_all: bool = False,
     ) -> None:
         """Prepare a node; nothing is opened before `start`.
 
@@ -71,6 +79,9 @@ class Node(NodeVerbs):
             config: Its configuration, or the directory that holds ``node.toml``.
             apps: Modules, flows and responders on top of the configured apps.
             sync: False makes commits without fsync: a power cut loses what was reported durable.
+            hold: Flows that are held, not run, when the node starts: by id, beginning or end of it,
+                or client id. One that is not there, or is not the only one, fails the start.
+            hold_all: Hold all flows that live, as ``hold``.
         """
         if not __debug__:
             raise ConfigurationError(
@@ -79,6 +90,9 @@ class Node(NodeVerbs):
         self.config = config if isinstance(config, NodeConfig) else NodeConfig.load(config)
         self._apps = apps
         self._sync = sync
+        self._hold = HoldAtStart(
+            flows=tuple(hold), is_all=hold_all, after_crashes=self.config.hold_after_crashes
+        )
         self._engine: Engine | None = None
         self._loop: GeventLoop | None = None
         self._watchdog: Watchdog | None = None
@@ -142,6 +156,7 @@ class Node(NodeVerbs):
         )
         transport = self._transport
         directory.when_changed(lambda: loop.call_soon(transport.peers_changed))
+        run_note = LastRun(config.store_directory)
         self._engine = Engine(
             host=host,
             store=self._store,
@@ -151,6 +166,8 @@ class Node(NodeVerbs):
             entropy=SystemEntropy(),
             hold_unexpected=config.hold_unexpected,
             journal_events_max=config.journal_events_max,
+            run_note=run_note,
+            hold=self._hold,
             peer_limits=config.peer_limits,
         )
         self._operations = EngineOperations(
@@ -158,7 +175,7 @@ class Node(NodeVerbs):
         )
         self._operations.usages.append(self._transport.usage)
         recovered = self._engine.start()
-        self._watchdog = Watchdog(loop.hub, look_at)
+        self._watchdog = Watchdog(loop.hub, look_at, noted=partial(_note, run_note))
         self._watchdog.start()
         self._operations.watchdog = self._watchdog
         self._rpc = RpcServer(
@@ -259,6 +276,14 @@ class Node(NodeVerbs):
         if self._engine is None:
             raise NodeStopped(f"{self.config.name} is not running; use `with Node(...)` or start()")
         return self._engine
+
+
+def _note(run_note: LastRun, flow_id: FlowId | None) -> None:
+    """Note which flow has stopped the loop; called by the watchdog, from its thread."""
+    if flow_id is None:
+        run_note.leave()
+    else:
+        run_note.enter(key_of(flow_id))
 
 
 def tune_process() -> None:

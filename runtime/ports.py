@@ -202,6 +202,32 @@ class Signal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A flow that was running at the last ``deaths`` ends, with so many events in its journal."""
+
+    key: bytes
+    deaths: int
+    events: int
+
+
+class RunNote(Protocol):
+    """What is remembered of who had the loop, whatever ends the process; a flow is named by key."""
+
+    suspicion: Suspicion | None
+    """Kept for the next start."""
+
+    @property
+    def running(self) -> bytes | None:
+        """The flow that was entered last and not left."""
+
+    def enter(self, key: bytes) -> None:
+        """Note that this flow has the loop now. Fast; any thread may call it."""
+
+    def leave(self) -> None:
+        """Note that no flow has it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Occupant:
     """What runs in a native thread, and for how long. ``is_left``: nobody waits for it any more."""
 

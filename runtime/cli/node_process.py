@@ -7,6 +7,7 @@ it at once, as if with 128 + the signal's number, whatever the loop does.
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +42,9 @@ class RunningNode(Protocol):
         """Stop gracefully; returns when everything is closed."""
 
 
-def run_node(directory: Path, *, log_level: str | None) -> None:
+def run_node(
+    directory: Path, *, log_level: str | None, hold: Sequence[str] = (), hold_all: bool = False
+) -> None:
     """Run the node of ``directory`` until it has stopped."""
     config = NodeConfig.load(directory)
     log_to_stderr(log_level or config.log_level)
@@ -53,7 +56,7 @@ def run_node(directory: Path, *, log_level: str | None) -> None:
         )
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
     sys.path.insert(0, os.getcwd())
-    node = Node(config)
+    node = Node(config, hold=hold, hold_all=hold_all)
     tune_process()
     supervise(node)
 

@@ -17,10 +17,19 @@ from runtime.config import LOG_LEVELS
 @click.option(
     NO_PATCH, is_flag=True, help="Don't let gevent patch sockets, locks and time.sleep of Python."
 )
-def run(directory: Path, log_level: str | None, no_patch: bool) -> None:
+@click.option(
+    "--hold",
+    metavar="FLOW",
+    multiple=True,
+    help="Hold this flow and don't run it: its id, the beginning or end of it, or its client id.",
+)
+@click.option("--hold-all", is_flag=True, help="Hold all flows; retry them one by one.")
+def run(
+    directory: Path, log_level: str | None, no_patch: bool, hold: tuple[str, ...], hold_all: bool
+) -> None:
     """Run the node of DIRECTORY until it is stopped.
 
     Ctrl-C, SIGTERM or SIGHUP stops it gracefully, a second one at once; either way its flows go on
     where they were when it runs again. Modules named in its configuration are found from here, too.
     """
-    run_node(directory, log_level=log_level)
+    run_node(directory, log_level=log_level, hold=hold, hold_all=hold_all)

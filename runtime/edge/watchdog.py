@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from gevent.hub import Hub
 from gevent.monkey import get_original
 
+from runtime.ids import FlowId
 from runtime.ports import Sight
 
 log = logging.getLogger("sennit.watchdog")
@@ -43,7 +44,7 @@ class Watchdog:
         self,
         hub: Hub,
         look_at: Callable[[FrameType | None], Sight],
-        noted: Callable[[str | None], None] = lambda flow_id: None,
+        noted: Callable[[FlowId | None], None] = lambda flow_id: None,
     ) -> None:
         """Watch ``hub`` from `start` on.
 

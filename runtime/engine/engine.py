@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from runtime.atomic import AtomicFunction
 from runtime.engine.commits import Commits
 from runtime.engine.flow_run import FlowRun
+from runtime.engine.holding import HoldAtStart, NoNote, hold_at_start
 from runtime.engine.manager import FlowManager
 from runtime.engine.outbox import Outbox
 from runtime.engine.recovery import recover
@@ -17,7 +18,7 @@ from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import PeerName
 from runtime.limits import DEFAULT_PEER_LIMITS, JOURNAL_EVENTS_MAX, TURN_MS_MAX, PeerLimits
-from runtime.ports import Clock, Entropy, Loop, Space, Store, Transport
+from runtime.ports import Clock, Entropy, Loop, RunNote, Space, Store, Transport
 from runtime.starting import StartOptions
 
 T = TypeVar("T")
@@ -49,13 +50,18 @@ class Engine:
         is_replay_checked: bool = False,
         peer_limits: PeerLimits = DEFAULT_PEER_LIMITS,
         journal_rows: Callable[[], dict[bytes, bytes | None]] = dict,
+        run_note: RunNote | None = None,
+        hold: HoldAtStart = HoldAtStart(),
     ) -> None:
         """Put the parts together.
 
         ``journal_rows`` makes what collects the journal's rows of one batch: a dictionary, or for
-        a simulation one that remembers also what the same batch deletes again.
+        a simulation one that remembers also what the same batch deletes again. ``run_note``
+        remembers which flow has the loop.
         """
         self.host = host
+        self._run_note: RunNote = run_note or NoNote()
+        self._hold = hold
         self.loop = loop
         self.clock = clock
         self.transport = transport
@@ -82,6 +88,7 @@ class Engine:
             hold_unexpected=hold_unexpected,
             journal_events_max=journal_events_max,
             is_replay_checked=is_replay_checked,
+            run_note=self._run_note,
             peer_limits=peer_limits,
         )
         host.runner = self
@@ -93,6 +100,7 @@ class Engine:
         for callback in self.host.start_callbacks:
             callback()
         count = recover(self.manager)
+        hold_at_start(self.manager, self._run_note, self._hold)
         self.transport.start(self)
         self.outbox.resume()
         if count:

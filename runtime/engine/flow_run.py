@@ -278,7 +278,8 @@ class FlowRun:
         self.wait = None
         current = self.greenlet
         assert current is not None
-        current.switch()
+        # Not after a mere commit, a note of it is taken; see `runtime.engine.holding`.
+        _switch(current) if wait is COMMIT else current.switch()
 
     def make_ready(self) -> None:
         """Queue for the next turn; no effect if queued, or if it does not wait, or for the disk."""

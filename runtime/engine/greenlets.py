@@ -14,6 +14,7 @@ from weakref import getweakrefcount
 from greenlet import getcurrent, greenlet
 
 from runtime.driver import Driver, FlowGreenlet
+from runtime.ports import RunNote
 
 if TYPE_CHECKING:
     from runtime.engine.flow_run import FlowRun
@@ -27,8 +28,9 @@ _switch: Final = greenlet.switch
 class Greenlets:
     """See the module."""
 
-    def __init__(self, hub: greenlet) -> None:
+    def __init__(self, hub: greenlet, note: RunNote) -> None:
         self._hub = hub
+        self._note = note
         self._idle: list[FlowGreenlet] = []
         self._references_when_idle = self._count_when_idle()
 
@@ -45,8 +47,9 @@ class Greenlets:
             references = getrefcount(kept), getweakrefcount(kept)
             if references == self._references_when_idle and not kept.dead:
                 kept.driver = run
+                kept.key = run.key
                 return kept
-        return FlowGreenlet(self._live, self._hub, run)
+        return FlowGreenlet(self._live, self._hub, run, self._note, run.key)
 
     def clear(self) -> None:
         """End those that are idle. The garbage collector can't see into them, and would not."""
@@ -77,7 +80,7 @@ class Greenlets:
 
         A debugger, or coverage, may have some of its own to every greenlet.
         """
-        FlowGreenlet(self._live, getcurrent(), _NOBODY).switch()
+        _switch(FlowGreenlet(self._live, getcurrent(), _NOBODY, self._note, b""))
         kept = self._idle.pop()
         return getrefcount(kept), getweakrefcount(kept)
 

@@ -48,7 +48,7 @@ from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
 from runtime.limits import PeerLimits
 from runtime.outcome_codec import decode_flow_error, encode_outcome
-from runtime.ports import Clock, Entropy, Loop, Signal
+from runtime.ports import Clock, Entropy, Loop, RunNote, Signal
 from runtime.progress_tree import ProgressTree
 from runtime.starting import StartOptions
 
@@ -79,6 +79,7 @@ class FlowManager:
         hold_unexpected: bool,
         journal_events_max: int,
         is_replay_checked: bool,
+        run_note: RunNote,
         peer_limits: PeerLimits,
     ) -> None:
         self.host = host
@@ -95,7 +96,7 @@ class FlowManager:
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
         self.delivery = Delivery(self, commits, outbox, clock, peer_limits)
         self.hub = loop.hub
-        self.greenlets = Greenlets(self.hub)
+        self.greenlets = Greenlets(self.hub, run_note)
         self.takedowns = Takedowns(loop)
         self.runs = LiveFlows()
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()

@@ -1,6 +1,9 @@
 """An app whose flows refuse to end when they are taken down, or stop the whole loop."""
 
 import contextlib
+import ctypes
+import os
+import signal
 import subprocess
 import time
 
@@ -85,6 +88,65 @@ def compute_in_c() -> None:
     """Keep the interpreter for itself: no other thread runs, nor does a handler of a signal."""
     sleep(FIRST_WAIT_SECONDS)
     sum(range(10**13))
+
+
+def die() -> None:
+    """End the process as a lack of memory would: nothing in it gets to do anything any more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow
+def die_at_the_start() -> None:
+    sleep(0)
+    die()
+
+
+@flow
+def die_after_a_wait() -> None:
+    sleep(FIRST_WAIT_SECONDS)
+    die()
+
+
+@flow
+def die_by_a_fault() -> None:
+    sleep(FIRST_WAIT_SECONDS)
+    ctypes.string_at(0)
+
+
+@step
+def die_after_io() -> None:
+    gevent.sleep(FIRST_WAIT_SECONDS)
+    die()
+
+
+@flow
+def die_in_step() -> None:
+    die_after_io()
+
+
+ran_here: list[str] = []
+
+
+@step
+def live_on(path: str) -> int:
+    """Count in a file, which outlives the process."""
+    ran_here.append(path)
+    with open(path, "a+") as lives:
+        lives.write("x")
+        lives.seek(0)
+        return len(lives.read())
+
+
+@flow
+def get_on(path: str) -> int:
+    """Die again and again, but a step further each time."""
+    done = 0
+    for _ in range(5):
+        done = live_on(path)
+        sleep(0.01)
+        if ran_here and done < 5:
+            die()
+    return done
 
 
 @step

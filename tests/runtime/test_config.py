@@ -69,6 +69,7 @@ log_level = "debug"
 hold_unexpected = true
 journal_events_max = 5_000
 step_threads = 3
+hold_after_crashes = 0
 
 [limits]
 sessions_per_peer_max = 7
@@ -89,6 +90,7 @@ sessions_per_peer_max = 7
     )
     assert config.journal_events_max == 5_000
     assert config.step_threads == 3
+    assert config.hold_after_crashes == 0
     assert config.peer_limits == PeerLimits(sessions_per_peer_max=7)
 
 
@@ -125,6 +127,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
         (MINIMAL.replace("tcp://[", "ipc://["), "node.toml:3: rpc_address: 'ipc://[::1]:10003'"),
         (MINIMAL + 'notary = "yes"\n', "Use one of: non-validating, validating"),
         (MINIMAL + 'log_level = "warn"\n', "Did you mean warning?"),
+        (MINIMAL + "hold_after_crashes = -1\n", "hold_after_crashes is less than 0"),
         (MINIMAL + "step_threads = 0\n", "step_threads is not a number from 1 to 1000"),
         (MINIMAL + "step_threads = 1_001\n", "step_threads is not a number from 1 to 1000"),
         (MINIMAL + "journal_events_max = 0\n", "journal_events_max is no number of events"),
