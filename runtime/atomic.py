@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+from runtime import checks
 from runtime.driver import driver
 from runtime.ports import Space
 from runtime.signatures import Arguments
@@ -45,7 +46,7 @@ class AtomicFunction(Generic[P, R_co]):
     def __init__(self, function: Callable[Concatenate[StoreTxn, P], R_co], name: str) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name = name
+        self.name = checks.name(name, "the name of an @atomic function")
         self.arguments = Arguments(function, skip=1)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -63,4 +64,4 @@ def atomic(function: Callable[Concatenate[StoreTxn, P], R]) -> AtomicFunction[P,
     raises discards its writes and is journaled as its outcome; any other error discards them and
     goes to the hospital.
     """
-    return AtomicFunction(function, f"{function.__module__}.{function.__qualname__}")
+    return AtomicFunction(function, checks.function(function, "@atomic"))

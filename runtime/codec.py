@@ -31,6 +31,7 @@ from typing import Any, Final, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
 
+from runtime import checks
 from runtime.decoding import (
     TAG_BYTES,
     Plan,
@@ -170,6 +171,12 @@ def unpack(packed: Packed, expected: object) -> object:
         raise _bad(packed.type, error) from error
 
 
+def check_expected(expected: object) -> None:
+    """Raise `MisuseError` for what `unpack` can't return, whatever arrives."""
+    if not isinstance(expected, Hashable) or expected not in _plans:
+        _plan(expected)
+
+
 def unpack_any(packed: Packed) -> object:
     """Return the value as what it says it is; raises `BadMessage` if it is not."""
     decoder = decoder_of_kind(packed.type)
@@ -228,7 +235,15 @@ def fingerprint(body: bytes) -> bytes:
 def _plan(expected: object) -> Plan:
     if not isinstance(expected, Hashable):
         raise MisuseError(f"{expected!r} is no type; a list of offers is list[Offer]")
-    plan = _plans[expected] = Plan(expected)
+    try:
+        plan = _plans[expected] = Plan(expected)
+    except MisuseError:
+        raise
+    # An annotation may be any object.
+    except Exception as error:
+        raise MisuseError(
+            f"{checks.shown(expected)} is no type that can arrive: {error}"
+        ) from error
     return plan
 
 
@@ -356,6 +371,7 @@ def _caller() -> str:
 
 
 def _register(cls: type, name: str | None, fallback: str | None, place: str) -> type:
+    checks.instance(cls, type, "@message", "a class")
     if issubclass(cls, enum.Enum):
         return message_enum(cls, name, fallback, place)
     if fallback is not None:

@@ -7,6 +7,7 @@ from random import Random
 from typing import TypeVar
 from uuid import UUID
 
+from runtime import checks
 from runtime.driver import FlowInfo, driver
 from runtime.limits import WAIT_SECONDS_MAX
 from runtime.party import Party
@@ -77,7 +78,9 @@ def critical() -> None:
 
 def progress(label: str) -> None:
     """Show ``label`` as the step of the flow that is under way. Not journaled; costs little."""
-    driver("progress").progress(label)
+    current = driver("progress")
+    checks.instance(label, str, "progress(label)", "a text")
+    current.progress(label)
 
 
 def me() -> Party:
@@ -92,7 +95,9 @@ def current_flow() -> FlowInfo:
 
 def service(kind: type[T]) -> T:
     """Return the object that this node's host offers for ``kind``."""
-    return driver("service").host.service(kind)
+    current = driver("service")
+    checks.instance(kind, type, "service(kind)", "a class")
+    return current.host.service(kind)
 
 
 def _milliseconds(seconds: float, asked: str) -> int:

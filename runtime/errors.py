@@ -23,6 +23,7 @@ SennitError
 ├── MisuseError               our caller is wrong; raised at once, never held
 │   ├── NotInFlow   InFlow   UnknownFlow   UnknownParty
 │   ├── PermissionDenied   ClientIdInvalid   NodeStopped
+│   ├── ArgumentInvalid (also TypeError and ValueError)
 │   ├── NameInvalid (also ValueError)   KeyInvalid (also ValueError)
 │   └── ConfigurationError
 └── StoreError
@@ -327,6 +328,19 @@ class CertificateInvalid(SennitError):
 
 class MisuseError(SennitError):
     """Our caller is wrong; raised at once in the caller's face."""
+
+
+class ArgumentInvalid(MisuseError, TypeError, ValueError):
+    """An argument can't be used. ``argument`` names it with its place: ``@step(name=...)``."""
+
+    def __init__(self, argument: str, what: str, do: str) -> None:
+        super().__init__(argument, what, do)
+        self.argument = argument
+        self.what = what
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.what}. {self.do}"
 
 
 class NotInFlow(MisuseError):

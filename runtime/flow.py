@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Generic, ParamSpec, TypeVar, cast, overload
 
+from runtime import checks
 from runtime.driver import driver_or_none
 from runtime.errors import ConfigurationError, NotInFlow, UnknownFlow
+from runtime.progress_tree import LABEL_CHARACTERS_MAX
 from runtime.session import Session
 from runtime.signatures import Arguments
 
@@ -24,15 +26,15 @@ class Flow(Generic[P, R_co]):
         *,
         name: str,
         version: int,
-        labels: tuple[str, ...],
+        labels: Iterable[str],
         app: str,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.name = name
-        self.version = version
-        self.labels = labels
-        self.app = app
+        self.name = checks.name(name, "@flow(name=...)")
+        self.version = checks.version(version, "@flow(version=...)")
+        self.labels = _labels(labels, "@flow(progress=...)")
+        self.app = checks.name(app, "the app of a @flow")
         self.arguments = Arguments(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -59,15 +61,15 @@ class Responder:
         *,
         answers: str,
         version: int,
-        labels: tuple[str, ...],
+        labels: Iterable[str],
     ) -> None:
         self.__doc__ = function.__doc__
         self.function = function
-        self.answers = answers
-        self.version = version
-        self.labels = labels
-        self.name = f"{function.__module__}.{function.__qualname__}"
-        self.app = function.__module__.partition(".")[0]
+        self.answers = checks.name(answers, "@responder(...)")
+        self.version = checks.version(version, "@responder(version=...)")
+        self.labels = _labels(labels, "@responder(progress=...)")
+        self.name = checks.name(checks.function(function, "@responder"), "a responder's name")
+        self.app = checks.name(_app_of(function), "the app of a @responder")
         self.arguments = Arguments(function, skip=1)
 
     def __repr__(self) -> str:
@@ -94,12 +96,13 @@ def flow(
     """
 
     def mark(marked: Callable[P, R]) -> Flow[P, R]:
+        own_name = checks.function(marked, "@flow")
         return Flow(
             marked,
-            name=name or f"{marked.__module__}.{marked.__qualname__}",
+            name=own_name if name is None else name,
             version=version,
-            labels=tuple(progress),
-            app=marked.__module__.partition(".")[0],
+            labels=progress,
+            app=_app_of(marked),
         )
 
     return mark if function is None else mark(function)
@@ -112,6 +115,8 @@ def responder(
 
     ``answers`` is the flow, or its wire name where the flow itself is not at hand.
     """
+    if not isinstance(answers, Flow):
+        checks.instance(answers, str, "@responder(...)", "the flow that it answers, or its name")
     wire_name = answers if isinstance(answers, str) else answers.name
     of_flow = 1 if isinstance(answers, str) else answers.version
 
@@ -120,10 +125,18 @@ def responder(
             marked,
             answers=wire_name,
             version=of_flow if version is None else version,
-            labels=tuple(progress),
+            labels=progress,
         )
 
     return mark
+
+
+def _labels(progress: Iterable[str], argument: str) -> tuple[str, ...]:
+    return checks.labels(progress, argument, characters_max=LABEL_CHARACTERS_MAX)
+
+
+def _app_of(function: Callable[..., object]) -> str:
+    return checks.module_of(function).partition(".")[0]
 
 
 class FlowRegistry:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import translate
 from re import compile as compiled
 
+from runtime import checks
 from runtime.engine.commits import Commits
 from runtime.engine.flow_ids import flow_id_at, key_of
 from runtime.engine.flow_run import FlowRun
@@ -44,7 +45,8 @@ def checked_id(flow_id: str) -> FlowId:
         key_of(flow_id)
     except ValueError:
         raise UnknownFlow(
-            f"{flow_id!r} is no flow id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
+            f"{checks.shown(flow_id)} is no flow id; "
+            "one looks like 01890a5d-ac96-774b-bcce-b302099a8057"
         ) from None
     return FlowId(flow_id)
 

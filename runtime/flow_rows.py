@@ -10,7 +10,7 @@ from runtime.engine.journal_view import readable, shortened
 from runtime.engine.standing import operation_of, source_of, step_of
 from runtime.engine.status import COMPLETED, RUNNING, status_of
 from runtime.engine.waits import COMMIT
-from runtime.errors import SennitError
+from runtime.error_codec import well_formed
 from runtime.flow import Flow
 from runtime.operations import FlowDetail, FlowResult, FlowRow, SessionRow, StepRow, Wait
 
@@ -66,7 +66,8 @@ def result_of(value: object) -> FlowResult:
         text = f"{text[:RESULT_CHARACTERS_MAX]}..."
     try:
         packed = pack(value)
-    except SennitError:
+    # It may be an object of any class.
+    except Exception:
         packed = pack(text)
     return FlowResult(value=packed, text=text)
 
@@ -127,6 +128,9 @@ def _wait(run: FlowRun) -> Wait | None:
 def _readable(value: object) -> str:
     """Return the text that a message class has for people, if it has one, and else the repr."""
     cls = type(value)
-    if isinstance(value, msgspec.Struct) and cls.__str__ is not msgspec.Struct.__str__:
-        return str(value)
-    return repr(value)
+    try:
+        if isinstance(value, msgspec.Struct) and cls.__str__ is not msgspec.Struct.__str__:
+            return well_formed(str(value))
+        return well_formed(repr(value))
+    except Exception as error:
+        return f"a {cls.__name__} that can't be shown: {words_of(error)}"

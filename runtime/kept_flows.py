@@ -1,8 +1,10 @@
 """Flows that ended in an earlier life of the node and left a result: as operators see them."""
 
 from runtime.engine.commits import Commits
+from runtime.engine.error_ids import words_of
 from runtime.engine.flow_ids import key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
+from runtime.error_codec import message_of
 from runtime.errors import FlowFailed, SennitError
 from runtime.ids import FlowId
 from runtime.operations import FlowRow
@@ -46,4 +48,4 @@ def failure_of(kept: Result) -> FlowFailed:
     if isinstance(error, FlowFailed):
         return FlowFailed(kept.error_id or "", error.original_class, error.message)
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    return FlowFailed(kept.error_id or "", kind, str(error))
+    return FlowFailed(kept.error_id or "", kind, message_of(error) if error else "")

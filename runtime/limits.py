@@ -92,6 +92,13 @@ TURN_MS_MAX: Final = 5
 
 CLIENT_ID_CHARACTERS_MAX: Final = 512
 
+# A user is a name in the file of users, or a party.
+USER_CHARACTERS_MAX: Final = 512
+
+# Of a flow, a step, an app: they travel and are kept with each message and each event.
+NAME_CHARACTERS_MAX: Final = 255
+VERSION_MAX: Final = 2**32 - 1
+
 # Replay time grows with the journal. `journal_events_max` of a node is this by default.
 JOURNAL_EVENTS_MAX: Final = 1_000_000
 

@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
+from runtime import checks
 from runtime.class_names import public_module
 from runtime.errors import MisuseError
 
@@ -106,8 +107,11 @@ def message_enum(
             f"{cls.__qualname__}: the values of a message enum are all str or all int"
         )
     if fallback is not None:
+        checks.instance(fallback, str, "@message(fallback=...)", "the name of a member")
         if fallback not in cls.__members__:
-            raise MisuseError(f"{cls.__qualname__} has no member {fallback!r} to fall back to")
+            raise MisuseError(
+                f"{cls.__qualname__} has no member {checks.shown(fallback)} to fall back to"
+            )
         if "_missing_" in vars(cls):
             raise MisuseError(f"{cls.__qualname__} has both a fallback and a _missing_; keep one")
         cls._missing_ = classmethod(_missing_hook(fallback))  # type: ignore[assignment]
@@ -124,10 +128,11 @@ def _missing_hook(fallback: str) -> Callable[[type[enum.Enum], object], enum.Enu
 
 def _checked_name(cls: type, name: str | None) -> str:
     if name is None:
-        return f"{public_module(cls.__module__)}.{cls.__qualname__}"
+        name = f"{public_module(cls.__module__)}.{cls.__qualname__}"
+    checks.instance(name, str, "@message(name=...)", 'a text, like "trade.Offer"')
     if not 0 < len(name) <= WIRE_NAME_CHARACTERS_MAX or "." not in name or not name.isprintable():
         raise MisuseError(
-            f"{name!r} can't be the wire name of {cls.__qualname__}: it needs a dot "
+            f"{checks.shown(name)} can't be the wire name of {cls.__qualname__}: it needs a dot "
             f"(as in 'trade.Offer') and at most {WIRE_NAME_CHARACTERS_MAX} printable characters"
         )
     return name

@@ -9,6 +9,7 @@ from runtime.engine.flow_run import FlowRun
 from runtime.engine.journal_view import journal_rows
 from runtime.engine.results import Result
 from runtime.engine.status import status_of
+from runtime.error_codec import message_of
 from runtime.errors import (
     ClientIdInvalid,
     FlowException,
@@ -281,7 +282,7 @@ class EngineOperations:
         if run is None or run.error is None:
             return failure_of(self._kept(flow_id))
         kind = f"{type(run.error).__module__}.{type(run.error).__qualname__}"
-        return FlowFailed(run.error_id or "", kind, str(run.error))
+        return FlowFailed(run.error_id or "", kind, message_of(run.error))
 
 
 class EngineFlowWatch:

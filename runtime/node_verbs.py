@@ -7,9 +7,9 @@ from typing import Final, ParamSpec, TypeVar, overload
 from runtime.engine.engine import Engine
 from runtime.errors import ClientIdTaken
 from runtime.flow import Flow
+from runtime.flow_lists import checked_id
 from runtime.handle import FlowHandle
 from runtime.host import Host
-from runtime.ids import FlowId
 from runtime.node_operations import EngineOperations
 from runtime.operations import (
     JOURNAL_LIMIT_MAX,
@@ -121,7 +121,7 @@ class NodeVerbs(ABC):
 
     def handle(self, flow_id: str) -> FlowHandle[object]:
         """Return a handle on a flow that runs, ended lately, or left a result; `UnknownFlow`."""
-        return self._in_loop(lambda: self._live().manager.handle(FlowId(flow_id)))
+        return self._in_loop(lambda: self._live().manager.handle(checked_id(flow_id)))
 
     def flows(self, wanted: FlowFilter | None = None) -> list[FlowRow]:
         """List flows, newest first: those that run, and those that have left a result.
@@ -132,14 +132,16 @@ class NodeVerbs(ABC):
 
     def flow(self, flow_id: str) -> FlowDetail:
         """Return all about one flow: what it waits for, its sessions, why it is held, its end."""
-        return self._in_loop(lambda: self.operations.flow(FlowId(flow_id)))
+        return self._in_loop(lambda: self.operations.flow(checked_id(flow_id)))
 
     def journal(self, flow_id: str) -> list[JournalRow]:
         """Return every event of a flow that runs, in order."""
 
         def all_rows() -> list[JournalRow]:
             rows: list[JournalRow] = []
-            while page := self.operations.journal(FlowId(flow_id), len(rows), JOURNAL_LIMIT_MAX):
+            while page := self.operations.journal(
+                checked_id(flow_id), len(rows), JOURNAL_LIMIT_MAX
+            ):
                 rows += page
             return rows
 
@@ -149,11 +151,11 @@ class NodeVerbs(ABC):
 
     def kill(self, flow_id: str) -> bool:
         """End a flow as `FlowKilled`, durably; False if it had ended before."""
-        return self._in_loop(lambda: self.operations.kill(FlowId(flow_id)))
+        return self._in_loop(lambda: self.operations.kill(checked_id(flow_id)))
 
     def retry(self, flow_id: str) -> None:
         """Run a held flow again from its journal; raises `MisuseError` if it is not held."""
-        self._in_loop(lambda: self.operations.retry(FlowId(flow_id)))
+        self._in_loop(lambda: self.operations.retry(checked_id(flow_id)))
 
     def forget(self, client_id: str, *, user: str = LOCAL_USER) -> bool:
         """Drop the result kept for a client id; False if there is none, or the flow still runs."""

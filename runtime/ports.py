@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Protocol, TypeVar
 
 import greenlet
 
+from runtime import checks
 from runtime.ids import FlowId, PeerName
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Space:
 
     def __new__(cls, name: str, write_once: bool = False) -> "Space":
         """Return the space of this name."""
+        checks.name(name, "Space(name)")
+        checks.truth(write_once, "Space(write_once=...)")
         known = cls._known.get((name, write_once))
         if known is None:
             known = super().__new__(cls)

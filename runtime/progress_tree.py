@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from runtime.codec import message
+from runtime.error_codec import well_formed
 from runtime.errors import MisuseError
 
 StepStatus = Literal["done", "current", "waiting", "failed", "skipped"]
@@ -360,6 +361,8 @@ def _checked(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _shortened(label: str) -> str:
+    if not label.isascii():
+        label = well_formed(label)
     if len(label) <= LABEL_CHARACTERS_MAX:
         return label
     return label[: LABEL_CHARACTERS_MAX - 1] + "…"

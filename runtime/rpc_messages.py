@@ -16,8 +16,16 @@ While a client watches, the node sends `StillThere` with number 0 now and then.
 from typing import Final
 
 from runtime.codec import message
-from runtime.error_codec import PackedError, pack_error, unpack_error
+from runtime.error_codec import (
+    PackedError,
+    class_name_of,
+    message_of,
+    pack_error,
+    unpack_error,
+    well_formed,
+)
 from runtime.errors import (
+    ArgumentInvalid,
     BadArguments,
     ClientIdInvalid,
     ClientIdTaken,
@@ -355,6 +363,7 @@ Answer = (
 _CROSSING: Final[dict[str, type[SennitError]]] = {
     known.__name__: known
     for known in (
+        ArgumentInvalid,
         BadArguments,
         BadRequest,
         ClientIdInvalid,
@@ -377,12 +386,13 @@ _CROSSING: Final[dict[str, type[SennitError]]] = {
 
 def failure(error: SennitError) -> Failure:
     """Turn an error into what crosses."""
-    name = type(error).__name__
+    name, text = class_name_of(error), message_of(error)
     if isinstance(error, FlowException):
-        return Failure(name, str(error), flow_error=pack_error(error))
+        return Failure(name, text, flow_error=pack_error(error))
     if _CROSSING.get(name) is type(error):
-        return Failure(name, str(error), [None if it is None else str(it) for it in error.args])
-    return Failure(name, str(error))
+        arguments = [None if it is None else well_formed(str(it)) for it in error.args]
+        return Failure(name, text, arguments)
+    return Failure(name, text)
 
 
 def error_of(failed: Failure) -> SennitError:

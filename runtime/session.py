@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, cast, overload
 
-from runtime.codec import Packed, pack, unpack
+from runtime import checks
+from runtime.codec import Packed, check_expected, pack, unpack
 from runtime.driver import Driver, PeerInfo, driver
-from runtime.errors import BadMessage, MisuseError, UnexpectedMessage
+from runtime.errors import ArgumentInvalid, BadMessage, MisuseError, UnexpectedMessage
 from runtime.party import AnonymousParty, Party
 from runtime.untrusted import Untrusted
 
@@ -20,6 +21,7 @@ def initiate(party: Party | AnonymousParty) -> "Session":
     network directory does not list the party.
     """
     current = driver("initiate")
+    checks.instance(party, Party | AnonymousParty, "initiate(party)", "a Party")
     return Session(current, current.initiate(party))
 
 
@@ -67,6 +69,7 @@ class Session:
         `FlowException`, `UnexpectedFlowEnd`, `SessionClosed` or, inside a `timeout`, `FlowTimeout`.
         """
         current = self._here("Session.receive")
+        check_expected(expected)
         packed = current.receive((self._number,), f"receive {_name(expected)}")[0]
         return self._typed(packed, expected)
 
@@ -120,6 +123,7 @@ def send_all(sessions: Sequence[Session] | Mapping[Session, object], value: obje
 
     Raises ValueError if a session is named twice.
     """
+    _check_sessions(sessions, "send_all(sessions)")
     pairs = (
         list(sessions.items())
         if isinstance(sessions, Mapping)
@@ -146,11 +150,16 @@ def receive_all(
     Raises at once, taking nothing else, when one of the sessions has failed or ended; ValueError
     if a session is named twice.
     """
+    _check_sessions(sessions, "receive_all(sessions)")
     if isinstance(sessions, Mapping):
         types: dict[Session, type[T] | UnionType] = dict(sessions)
     else:
-        assert expected is not None
+        if expected is None:
+            do = "Give it the type of the messages"
+            raise ArgumentInvalid("receive_all(expected)", "is missing", do)
         types = dict.fromkeys(sessions, expected)
+    for kind in types.values():
+        check_expected(kind)
     _check_distinct(list(sessions))
     received = _receive_each(types) if types else {}
     return received if isinstance(sessions, Mapping) else list(received.values())
@@ -165,6 +174,13 @@ def _receive_each(types: "Mapping[Session, type[T] | UnionType]") -> dict[Sessio
         session: session._typed(each, kind)  # noqa: SLF001
         for (session, kind), each in zip(types.items(), packed, strict=True)
     }
+
+
+def _check_sessions(sessions: object, argument: str) -> None:
+    wanted = "a list of sessions, or a dict with sessions as its keys"
+    checks.instance(sessions, Sequence | Mapping, argument, wanted)
+    for session in cast("Sequence[object]", sessions):
+        checks.instance(session, Session, argument, wanted)
 
 
 def _check_distinct(sessions: Sequence[Session]) -> None:

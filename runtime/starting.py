@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar, cast
 
+from runtime import checks
 from runtime.driver import driver_or_none
 from runtime.errors import InFlow, MisuseError
 from runtime.flow import Flow, Responder
@@ -30,6 +31,10 @@ class StartOptions:
     on_repeat: OnRepeat = "attach_if_same"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "user", checks.user(self.user, "user"))
+        if self.client_id is not None:
+            checks.instance(self.client_id, str, "client_id", 'a text, like "order-17", or None')
+            object.__setattr__(self, "client_id", str.__str__(self.client_id))
         if self.on_repeat not in ON_REPEAT:
             raise MisuseError(f"on_repeat is one of {', '.join(ON_REPEAT)}; not {self.on_repeat!r}")
 

@@ -9,8 +9,10 @@ from typing import Final, Generic, ParamSpec, TypeVar, overload
 import msgspec
 from greenlet import getcurrent
 
+from runtime import checks
 from runtime.driver import FlowGreenlet, driver_or_none
-from runtime.errors import NotInFlow
+from runtime.errors import ArgumentInvalid, NotInFlow
+from runtime.limits import WAIT_SECONDS_MAX
 from runtime.signatures import Arguments
 
 log = logging.getLogger("sennit.flow")
@@ -18,6 +20,11 @@ log = logging.getLogger("sennit.flow")
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+ATTEMPTS_MAX: Final = 1_000_000_000
+FACTOR_MAX: Final = 1_000_000.0
+_GROWTHS_MAX: Final = 50
 
 
 class Kind(Enum):
@@ -39,14 +46,22 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     final: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.first_delay < 0 or self.factor < 1 or self.ceiling < 0:
-            raise ValueError(
-                "a Retry needs attempts >= 1, first_delay >= 0, factor >= 1 and ceiling >= 0"
-            )
+        longest = WAIT_SECONDS_MAX
+        checks.number(self.attempts, "Retry(attempts=...)", least=1, most=ATTEMPTS_MAX)
+        checks.real(self.first_delay, "Retry(first_delay=...)", least=0, most=longest)
+        checks.real(self.factor, "Retry(factor=...)", least=1, most=FACTOR_MAX)
+        checks.real(self.ceiling, "Retry(ceiling=...)", least=0, most=longest)
+        checks.truth(self.jitter, "Retry(jitter=...)")
+        wanted = "a tuple of classes of exceptions, like (ValueError,)"
+        checks.instance(self.final, tuple, "Retry(final=...)", wanted)
+        for cls in self.final:
+            checks.exception_class(cls, "Retry(final=...)", wanted)
 
     def delay_ms(self, attempt: int, chance: float) -> int:
         """Return the delay after failed ``attempt`` (from 1); ``chance`` is in [0, 1)."""
-        delay = min(self.ceiling, self.first_delay * self.factor ** (attempt - 1))
+        # Beyond that many doublings each delay is at its ceiling, and a float at its end.
+        growth = self.factor ** min(attempt - 1, _GROWTHS_MAX)
+        delay = min(self.ceiling, self.first_delay * growth)
         if self.jitter:
             delay *= 0.5 + chance / 2
         return round(delay * 1000)
@@ -68,12 +83,13 @@ class StepFunction(Generic[P, R_co]):
         in_thread: bool,
         is_loose: bool,
     ) -> None:
+        checks.instance(retry, Retry, "@step(retry=...)", "a Retry, like Retry(attempts=5)")
         self.function = function
-        self.name = name
+        self.name = checks.name(name, "@step(name=...)")
         self.kind = kind
         self.retry = retry
-        self.in_thread = in_thread
-        self.is_loose = is_loose
+        self.in_thread = checks.truth(in_thread, "@step(thread=...)")
+        self.is_loose = checks.truth(is_loose, "@step(loose=...)")
         self.arguments = Arguments(function)
         self._is_told = False
         self.is_simple = kind is not Kind.AT_MOST_ONCE and not in_thread and self.arguments.is_plain
@@ -147,16 +163,25 @@ def step(
     """
 
     def mark(marked: Callable[P, R]) -> Callable[P, R]:
+        own_name = checks.function(marked, "@step")
         return StepFunction(
             marked,
-            name=name or f"{marked.__module__}.{marked.__qualname__}",
-            kind=Kind(kind),
+            name=own_name if name is None else name,
+            kind=_kind(kind),
             retry=retry,
             in_thread=thread,
             is_loose=loose,
         ).as_function()
 
     return mark if function is None else mark(function)
+
+
+def _kind(kind: object) -> Kind:
+    for known in Kind:
+        if kind is known or (isinstance(kind, str) and kind == known.value):
+            return known
+    do = f"Use one of: {', '.join(known.value for known in Kind)}"
+    raise ArgumentInvalid("@step(kind=...)", f"is {checks.shown(kind)}", do)
 
 
 def step_id() -> str:

@@ -30,12 +30,11 @@ from msgspec import Meta
 
 from runtime.errors import BadMessage
 from runtime.ids import ErrorId, SessionId
-from runtime.limits import ERROR_BYTES_MAX
+from runtime.limits import ERROR_BYTES_MAX, NAME_CHARACTERS_MAX, VERSION_MAX
 
 SESSION_ID_BYTES: Final = 16
 # A number is a u32 in the keys of the store.
 NUMBER_MAX: Final = 2**32 - 1
-NAME_CHARACTERS_MAX: Final = 255
 KIND_CHARACTERS_MAX: Final = 256
 CONVERSATION_BYTES_MAX: Final = 64
 REASON_CHARACTERS_MAX: Final = 2_048
@@ -50,7 +49,7 @@ To = Annotated[SessionId, Meta(max_length=SESSION_ID_BYTES)]
 Sid = Annotated[SessionId, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES)]
 Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
-Version = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 Kind = Annotated[str, Meta(max_length=KIND_CHARACTERS_MAX)]
 Conversation = Annotated[bytes, Meta(max_length=CONVERSATION_BYTES_MAX)]
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS_MAX)]

@@ -3,12 +3,13 @@
 However the error travels inside a flow, the id travels along.
 """
 
+from contextlib import suppress
 from typing import Final
 
-from runtime.core.envelopes import NAME_CHARACTERS_MAX
 from runtime.error_codec import class_name_of, message_of, well_formed
 from runtime.errors import FlowFailed, causes, error_id_of, note_origin
 from runtime.ids import ErrorId, FlowId
+from runtime.limits import NAME_CHARACTERS_MAX
 
 _FLOW: Final = "_sennit_flow"
 _NOTE: Final = "_sennit_note"
@@ -47,10 +48,14 @@ def remember_id(error: BaseException, flow_id: FlowId, error_id: ErrorId) -> Non
 
 
 def note(error: BaseException, text: str) -> None:
-    """Add a note for whoever sees the traceback, in the place of the one of an earlier flow."""
-    notes: list[str] = getattr(error, "__notes__", [])
-    earlier = vars(error).get(_NOTE)
-    if earlier in notes:
-        notes.remove(earlier)
-    vars(error)[_NOTE] = text
-    error.add_note(text)
+    """Add a note for whoever sees the traceback, in the place of the one of an earlier flow.
+
+    No effect on an exception whose author has put something else in the place of its notes.
+    """
+    with suppress(Exception):
+        notes: list[str] = getattr(error, "__notes__", [])
+        earlier = vars(error).get(_NOTE)
+        if earlier in notes:
+            notes.remove(earlier)
+        vars(error)[_NOTE] = text
+        error.add_note(text)

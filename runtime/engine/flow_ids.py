@@ -27,7 +27,10 @@ def flow_id_at(key: bytes) -> FlowId:
 
 def key_of(flow_id: str) -> bytes:
     """Return the bytes of an id in text form; raises ValueError if it is none."""
-    return UUID(flow_id).bytes
+    try:
+        return UUID(flow_id).bytes
+    except (AttributeError, TypeError):
+        raise ValueError(f"a flow id is text, not {type(flow_id).__name__}") from None
 
 
 def journal_end(key: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from runtime import checks
 from runtime.engine.error_ids import words_of
 from runtime.engine.status import COMPLETED
 from runtime.errors import ClientIdInvalid, SennitError
@@ -88,6 +89,7 @@ client_decoder: Final[msgspec.msgpack.Decoder[Client]] = msgspec.msgpack.Decoder
 
 def client_key(client_id: str) -> bytes:
     """Return the row key of a client id; raises `ClientIdInvalid` for one that can't be used."""
+    checks.instance(client_id, str, "client_id", 'a text, like "order-17"')
     if not client_id or len(client_id) > CLIENT_ID_CHARACTERS_MAX:
         raise ClientIdInvalid(
             f"a client id has 1 to {CLIENT_ID_CHARACTERS_MAX} characters, this one {len(client_id)}"

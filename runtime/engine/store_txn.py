@@ -1,10 +1,18 @@
 """The view that an atomic function has of the store: its own writes over everything written."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
+from runtime import checks
 from runtime.engine.commits import Commits, overlaid
+from runtime.errors import ArgumentInvalid
 from runtime.host import Host
 from runtime.ports import KEY_BYTES_MAX, Space
+
+# What the engine writes, and nobody else.
+_ENGINES_OWN: Final = frozenset(
+    {"journal", "inbox", "outbox", "tombstones", "client_ids", "results", "result_index", "held"}
+)
 
 
 class OpenTxn:
@@ -39,12 +47,17 @@ class OpenTxn:
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """See `runtime.atomic.StoreTxn`."""
+        _check_space(space)
+        checks.instance(key, bytes, "put(key)", "bytes")
+        checks.instance(value, bytes, "put(value)", "bytes")
         if not 0 < len(key) <= KEY_BYTES_MAX:
             raise ValueError(f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")
         self._writes.setdefault(space, {})[key] = value
 
     def delete(self, space: Space, key: bytes) -> None:
         """See `runtime.atomic.StoreTxn`."""
+        _check_space(space)
+        checks.instance(key, bytes, "delete(key)", "bytes")
         if not 0 < len(key) <= KEY_BYTES_MAX:
             return
         self._writes.setdefault(space, {})[key] = None
@@ -65,3 +78,9 @@ class OpenTxn:
             self._commits.after(callback)
         if self._writes:
             self._commits.wake()
+
+
+def _check_space(space: object) -> None:
+    checks.instance(space, Space, "put(space)", 'a space, like Space("trades")')
+    if isinstance(space, Space) and space.name in _ENGINES_OWN:
+        raise ArgumentInvalid("put(space)", f"is {space}, the engine's own", "Use one of yours")

@@ -14,7 +14,6 @@ from runtime.core.envelopes import (
     CONVERSATION_BYTES_MAX,
     ERROR_ENVELOPE_BYTES_MAX,
     KIND_CHARACTERS_MAX,
-    NAME_CHARACTERS_MAX,
     NUMBER_MAX,
     REASON_CHARACTERS_MAX,
     Accept,
@@ -32,6 +31,7 @@ from runtime.core.envelopes import (
 )
 from runtime.errors import BadMessage
 from runtime.ids import ErrorId, SessionId
+from runtime.limits import NAME_CHARACTERS_MAX
 from tests.runtime.core.samples import ENVELOPES, ERROR_ID, OURS, PEERS
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden" / "envelopes.json"

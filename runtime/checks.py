@@ -1,0 +1,136 @@
+"""Arguments that people get wrong, checked where they are given: right types, bounded, readable.
+
+What passes here goes into the store, into messages or into lists, where nobody checks it again, so
+each check returns the value as the plain builtin type that it has there.
+"""
+
+import inspect
+import math
+import types
+from collections.abc import Iterable
+
+from runtime.errors import ArgumentInvalid
+from runtime.limits import NAME_CHARACTERS_MAX, USER_CHARACTERS_MAX, VERSION_MAX
+
+
+def name(value: object, argument: str) -> str:
+    """Return the name of a flow, a step or a space: printable, 1 to `NAME_CHARACTERS_MAX`."""
+    exact = text(value, argument, characters_max=NAME_CHARACTERS_MAX)
+    if not exact.isprintable():
+        raise ArgumentInvalid(argument, f"is {shown(value)}", "Use printable characters only")
+    return exact
+
+
+def user(value: object, argument: str) -> str:
+    """Return the name of a user, or of a party that acts as one."""
+    return text(value, argument, characters_max=USER_CHARACTERS_MAX)
+
+
+def text(value: object, argument: str, *, characters_max: int) -> str:
+    """Return text that is not empty, not too long, and can be written as UTF-8."""
+    if not isinstance(value, str):
+        raise _wrong_type(argument, value, 'a text, like "order-17"')
+    if not 0 < len(value) <= characters_max:
+        raise ArgumentInvalid(
+            argument, f"has {len(value)} characters", f"Use 1 to {characters_max}"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        what = f"is {shown(value)}, which can't be encoded: {error.reason}"
+        raise ArgumentInvalid(argument, what, "Use valid Unicode") from None
+    # Not the text of a subclass, which may be an enum.
+    return str.__str__(value)
+
+
+def version(value: object, argument: str) -> int:
+    """Return the version of a flow."""
+    return number(value, argument, least=0, most=VERSION_MAX)
+
+
+def number(value: object, argument: str, *, least: int, most: int) -> int:
+    """Return a whole number within bounds."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong_type(argument, value, "a whole number, like 1")
+    if not least <= value <= most:
+        raise ArgumentInvalid(argument, f"is {shown(value)}", f"Use {least:,} to {most:,}")
+    return int(value)
+
+
+def real(value: object, argument: str, *, least: float, most: float) -> float:
+    """Return a number within bounds, which is no NaN."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong_type(argument, value, "a number, like 1.5")
+    if math.isnan(value) or not least <= value <= most:
+        raise ArgumentInvalid(argument, f"is {shown(value)}", f"Use {least:,} to {most:,}")
+    return float(value)
+
+
+def truth(value: object, argument: str) -> bool:
+    """Return True or False, and nothing that only counts as one of them."""
+    if not isinstance(value, bool):
+        raise _wrong_type(argument, value, "True or False")
+    return value
+
+
+def labels(values: object, argument: str, *, characters_max: int) -> tuple[str, ...]:
+    """Return different labels, none empty."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise _wrong_type(argument, values, 'a list of texts, like ["Asking", "Paying"]')
+    found = tuple(text(value, argument, characters_max=characters_max) for value in values)
+    if len(set(found)) < len(found):
+        raise ArgumentInvalid(argument, "has a label twice", "To report it again, set it again")
+    return found
+
+
+def function(value: object, marker: str) -> str:
+    """Return module and qualified name of what is marked with ``marker``: a plain function."""
+    qualified = getattr(value, "__qualname__", None)
+    if not callable(value) or isinstance(value, type) or not isinstance(qualified, str):
+        raise ArgumentInvalid(marker, f"marks {shown(value)}, no function", "Mark a function")
+    inner = inspect.unwrap(value)
+    if (
+        inspect.iscoroutinefunction(inner)
+        or inspect.isgeneratorfunction(inner)
+        or inspect.isasyncgenfunction(inner)
+    ):
+        what = f"marks {qualified}, which is async or a generator"
+        raise ArgumentInvalid(marker, what, "Mark a plain function that returns its result")
+    return f"{module_of(value)}.{qualified}"
+
+
+def module_of(value: object) -> str:
+    """Return the module of a function; builtin methods have none."""
+    module = getattr(value, "__module__", None)
+    return module if isinstance(module, str) else "builtins"
+
+
+def instance(value: object, kinds: type | types.UnionType, argument: str, wanted: str) -> None:
+    """Refuse what is no instance; ``wanted`` says of what, for people."""
+    if not isinstance(value, kinds):
+        raise _wrong_type(argument, value, wanted)
+
+
+def exception_class(value: object, argument: str, wanted: str) -> None:
+    """Refuse what is no class of exceptions."""
+    if not (isinstance(value, type) and issubclass(value, BaseException)):
+        raise _wrong_type(argument, value, wanted)
+
+
+def shown(value: object) -> str:
+    """Return a short form of any value for an error text."""
+    try:
+        form = repr(value)
+    # It may be an object of any class.
+    except Exception:
+        form = f"a {type(value).__name__}"
+    form = form.encode("utf-8", "backslashreplace").decode()
+    return form if len(form) <= _SHOWN_CHARACTERS_MAX else f"{form[:_SHOWN_CHARACTERS_MAX]}..."
+
+
+def _wrong_type(argument: str, value: object, wanted: str) -> ArgumentInvalid:
+    what = f"is {shown(value)}, of type {type(value).__name__}"
+    return ArgumentInvalid(argument, what, f"Give it {wanted}")
+
+
+_SHOWN_CHARACTERS_MAX = 100
