@@ -1,7 +1,6 @@
 """Flows that ended in an earlier life of the node and left a result: as operators see them."""
 
 from runtime.engine.commits import Commits
-from runtime.engine.error_ids import words_of
 from runtime.engine.flow_ids import key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
 from runtime.error_codec import message_of
