@@ -22,15 +22,15 @@ def name(value: object, argument: str) -> str:
 
 
 def user(value: object, argument: str) -> str:
-    """Return the name of a user, or of a party that acts as one."""
-    return text(value, argument, characters_max=USER_CHARACTERS_MAX)
+    """Return the name of a user, or of a party that acts as one; empty if only the node knows."""
+    return text(value, argument, characters_max=USER_CHARACTERS_MAX, characters_min=0)
 
 
-def text(value: object, argument: str, *, characters_max: int) -> str:
-    """Return text that is not empty, not too long, and can be written as UTF-8."""
+def text(value: object, argument: str, *, characters_max: int, characters_min: int = 1) -> str:
+    """Return text that is not too short or long, and can be written as UTF-8."""
     if not isinstance(value, str):
         raise _wrong_type(argument, value, 'a text, like "order-17"')
-    if not 0 < len(value) <= characters_max:
+    if not characters_min <= len(value) <= characters_max:
         raise ArgumentInvalid(
             argument, f"has {len(value)} characters", f"Use 1 to {characters_max}"
         )
