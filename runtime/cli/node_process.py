@@ -4,6 +4,7 @@ The first SIGTERM, SIGINT or SIGHUP stops gracefully, and the process ends with 
 it at once, as if with 128 + the signal's number, whatever the loop does.
 """
 
+import faulthandler
 import logging
 import os
 import sys
@@ -54,6 +55,8 @@ def run_node(
             "the directory can act as this node. For development only; see docs/operations.md",
             config.key_password.file,
         )
+    # A fault in C code, and SIGABRT, print where each thread is.
+    faulthandler.enable()
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
     sys.path.insert(0, os.getcwd())
     node = Node(config, hold=hold, hold_all=hold_all)

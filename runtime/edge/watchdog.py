@@ -23,8 +23,12 @@ log = logging.getLogger("sennit.watchdog")
 LOOK_SECONDS: Final = 1.0
 PAUSE_SECONDS_MAX: Final = 300.0
 
-# Who was late themselves by so much was stopped with the whole process, or the machine slept.
+# A watchdog that is late by so much was stopped with the whole process, or the machine slept;
+# unless the process has used the processor meanwhile.
 ASLEEP_SECONDS: Final = 5.0
+
+# One that is late by so much, for another reason, did not get the interpreter.
+KEPT_SECONDS: Final = 2.0
 
 _start_thread: Final = get_original("_thread", "start_new_thread")
 _make_lock: Final = get_original("_thread", "allocate_lock")
@@ -85,19 +89,24 @@ class Watchdog:
             self._answered.release()
 
     def _watch(self) -> None:
-        while not self._stopping.acquire(timeout=LOOK_SECONDS):
-            if self._is_waiting():
+        while True:
+            slept = _Span()
+            if self._stopping.acquire(timeout=LOOK_SECONDS):
+                return
+            # Code in C may have kept the interpreter, also from us.
+            was_kept = slept.late_seconds() > KEPT_SECONDS and not slept.was_asleep()
+            if not was_kept and self._is_waiting():
                 continue
-            asked = time.monotonic()
+            asked = _Span()
             self._answered.acquire(blocking=False)
             try:
                 self._bell.send()
             except Exception:  # stopped in this moment
                 return
-            if not self._answered.acquire(timeout=LOOK_SECONDS) and not self._was_asleep(
-                asked, LOOK_SECONDS
-            ):
-                self._stands_still(asked)
+            if was_kept:
+                self._stands_still(slept.since)
+            elif not self._answered.acquire(timeout=LOOK_SECONDS) and not asked.was_asleep():
+                self._stands_still(asked.since)
 
     def _stands_still(self, since: float) -> None:
         """Say so with growing pauses, until the loop answers."""
@@ -114,8 +123,8 @@ class Watchdog:
                 sight.words,
                 extra={"flow_id": sight.flow_id or "", "flow": sight.flow or ""},
             )
-            asked = time.monotonic()
-            if self._answered.acquire(timeout=pause) or self._was_asleep(asked, pause):
+            asked = _Span(pause)
+            if self._answered.acquire(timeout=pause) or asked.was_asleep():
                 break
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
         seconds = time.monotonic() - since
@@ -136,5 +145,26 @@ class Watchdog:
     def _frame(self) -> FrameType | None:
         return sys._current_frames().get(self._thread_id)  # noqa: SLF001  # documented as public
 
-    def _was_asleep(self, asked: float, seconds: float) -> bool:
-        return time.monotonic() - asked > seconds + ASLEEP_SECONDS
+
+class _Span:
+    """A wait of this thread, that should take so long."""
+
+    __slots__ = ("_cpu", "_seconds", "since")
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.since = time.monotonic()
+        self._cpu = time.process_time()
+        self._seconds = LOOK_SECONDS if seconds is None else seconds
+
+    def late_seconds(self) -> float:
+        """Return how much longer it has taken so far."""
+        return time.monotonic() - self.since - self._seconds
+
+    def was_asleep(self) -> bool:
+        """Tell whether the whole process was stopped meanwhile, or the machine slept."""
+        return is_sleep(self.late_seconds(), time.process_time() - self._cpu)
+
+
+def is_sleep(late_seconds: float, cpu_seconds: float) -> bool:
+    """Tell whether the whole process must have stood still for a watchdog to be late so much."""
+    return late_seconds > ASLEEP_SECONDS and cpu_seconds < late_seconds / 2

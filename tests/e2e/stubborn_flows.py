@@ -84,6 +84,13 @@ def compute_for_ever() -> None:
 
 
 @flow
+def compute_in_c_for(rounds: int) -> int:
+    """Do so for a while."""
+    sleep(FIRST_WAIT_SECONDS)
+    return sum(range(rounds))
+
+
+@flow
 def compute_in_c() -> None:
     """Keep the interpreter for itself: no other thread runs, nor does a handler of a signal."""
     sleep(FIRST_WAIT_SECONDS)

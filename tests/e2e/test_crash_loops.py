@@ -1,5 +1,6 @@
 """A flow that freezes or ends its node at every start is held, and no other; operators' holds."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,16 @@ def start(node: NodeProcess, name: str, *arguments: str) -> FlowId:
 def start_again(node: NodeProcess) -> None:
     """Start the process, which may end before it answers."""
     node.launch()
+
+
+def test_a_fault_in_c_code_says_where_it_was(alice: NodeProcess) -> None:
+    start(alice, "die_by_a_fault")
+
+    code = alice.wait_for_exit(SECONDS)
+
+    assert code == -signal.SIGSEGV
+    assert "Segmentation fault" in alice.output()
+    assert "in die_by_a_fault" in alice.output()
 
 
 @pytest.mark.parametrize("name", ["die_after_a_wait", "die_by_a_fault", "die_in_step"])

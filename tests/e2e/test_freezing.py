@@ -114,6 +114,15 @@ def test_the_second_signal_ends_a_node_whose_interpreter_is_kept(alice: NodeProc
     assert alice.wait_for_exit(SECONDS) == -signal.SIGTERM
 
 
+def test_code_in_c_that_kept_the_interpreter_is_named_afterwards(alice: NodeProcess) -> None:
+    # Some seconds on any machine; the watchdog itself can't run meanwhile.
+    flow_id = freeze(alice, "compute_in_c_for", str(10**9))
+
+    (first, *_) = lines_with(alice, STILL)
+    assert flow_id in first
+    assert line_of("return sum(range(rounds))") in first
+
+
 def answers(node: NodeProcess) -> bool:
     return CliRunner().invoke(cli, ["node", "info", str(node.directory)]).exit_code == 0
 

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.monkey import get_original
 
-from runtime.edge.watchdog import Watchdog
+from runtime.edge.watchdog import Watchdog, is_sleep
 from runtime.ids import FlowId
 from runtime.places import place_of
 from runtime.ports import Sight
@@ -101,12 +101,25 @@ def test_a_loop_that_works_in_small_parts_is_left_alone(dog: Watchdog, notes: No
 def test_one_who_was_asleep_with_the_whole_process_says_nothing(
     dog: Watchdog, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As if each wait had taken longer than it should.
-    monkeypatch.setattr("runtime.edge.watchdog.ASLEEP_SECONDS", -1.0)
+    monkeypatch.setattr("runtime.edge.watchdog.is_sleep", lambda late, cpu: True)
 
     really_sleep(0.3)
 
     assert (dog.freezes, notes.looks) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("late_seconds", "cpu_seconds", "expected"),
+    [
+        (8.0, 0.1, True),  # SIGSTOP, or a laptop that was closed.
+        (8.0, 7.5, False),  # C code has kept the interpreter.
+        (3.0, 0.0, False),
+    ],
+)
+def test_who_is_very_late_without_work_was_asleep(
+    late_seconds: float, cpu_seconds: float, expected: bool
+) -> None:
+    assert is_sleep(late_seconds, cpu_seconds) == expected
 
 
 def test_a_look_that_fails_does_not_end_the_watch(
