@@ -27,6 +27,7 @@ SennitError
 │   ├── NameInvalid (also ValueError)   KeyInvalid (also ValueError)
 │   └── ConfigurationError
 └── StoreError
+    ├── UnreadableRow         one row can't be read; it is set aside
     ├── KeyPresentError       a batch demanded "absent" and the key exists
     └── StoreUnusable         torn, foreign, too new or in use; refused before anything is written
 
@@ -420,6 +421,19 @@ class KeyPresentError(StoreError):
         super().__init__(space, key)
         self.space = space
         self.key = key
+
+
+class UnreadableRow(StoreError):
+    """A row of the store can't be read; it is set aside, and what does not need it goes on."""
+
+    def __init__(self, space: str, key: str, reason: str) -> None:
+        super().__init__(space, key, reason)
+        self.space = space
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"row {self.key} of space {self.space} can't be read and is set aside: {self.reason}"
 
 
 class StoreUnusable(StoreError):

@@ -11,14 +11,16 @@ from runtime.engine.flow_ids import flow_id_at, key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.manager import FlowManager
 from runtime.engine.result_index import groups, keys_of_all, keys_of_group
+from runtime.engine.results import RESULTS
 from runtime.engine.status import status_of
-from runtime.errors import UnknownFlow
+from runtime.errors import UnknownFlow, UnreadableRow
 from runtime.flow_rows import row_of_run
 from runtime.ids import FlowId
-from runtime.kept_flows import kept_result, row_of
+from runtime.kept_flows import kept_result, row_of, unreadable_row_of
 from runtime.operations import FLOWS_LIMIT_MAX, LIVE, FlowFilter, FlowPage, FlowRow
 
 _TIME_BYTES = 6
+_ID_BYTES = 16
 
 
 def page_of_flows(manager: FlowManager, wanted: FlowFilter) -> FlowPage:
@@ -74,9 +76,16 @@ def _kept(manager: FlowManager, wanted: FlowFilter, before: bytes | None) -> Ite
     for key in _kept_keys(manager.commits, wanted, before):
         if wanted.since_ms is not None and _time_ms(key) < wanted.since_ms:
             return
+        if len(key) != _ID_BYTES:
+            manager.commits.unreadable.set_aside(RESULTS, key, "its key is no flow's id")
+            continue
         flow_id = flow_id_at(key)
         if flow_id not in manager.ended:
-            kept = kept_result(manager.commits, flow_id)
+            try:
+                kept = kept_result(manager.commits, flow_id)
+            except UnreadableRow as error:
+                yield unreadable_row_of(flow_id, _time_ms(key), error)
+                continue
             if kept is not None:
                 yield row_of(flow_id, kept)
 

@@ -3,17 +3,33 @@
 from runtime.engine.commits import Commits
 from runtime.engine.flow_ids import key_of
 from runtime.engine.results import RESULTS, Result, result_decoder
+from runtime.engine.status import FAILED
 from runtime.error_codec import message_of
-from runtime.errors import FlowFailed, SennitError
+from runtime.errors import FlowFailed, SennitError, UnreadableRow
 from runtime.ids import FlowId
 from runtime.operations import FlowRow
 from runtime.outcome_codec import decode_flow_error
 
 
 def kept_result(commits: Commits, flow_id: FlowId) -> Result | None:
-    """Return what the store has kept of a flow."""
-    row = commits.get(RESULTS, key_of(flow_id))
-    return None if row is None else result_decoder.decode(row)
+    """Return what the store has kept of a flow; raises `UnreadableRow`."""
+    key = key_of(flow_id)
+    row = commits.get(RESULTS, key)
+    if row is None:
+        return None
+    return commits.unreadable.read(RESULTS, key, row, result_decoder.decode)
+
+
+def unreadable_row_of(flow_id: FlowId, started_ms: int, error: UnreadableRow) -> FlowRow:
+    """Return the row of a flow of whose result nothing can be read."""
+    return FlowRow(
+        id=flow_id,
+        name="unreadable",
+        version=0,
+        status=FAILED,
+        started_ms=started_ms,
+        error=str(error),
+    )
 
 
 def row_of(flow_id: FlowId, kept: Result) -> FlowRow:

@@ -225,6 +225,7 @@ class EngineOperations:
             peers_unreachable=sum(
                 bool(row.messages) and row.status != "reachable" for row in self.peers()
             ),
+            unreadable=list(engine.commits.unreadable.rows.values()),
             limits=[LimitRow(*row) for usage in self.usages for row in usage()],
         )
 

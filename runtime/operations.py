@@ -257,6 +257,8 @@ class NodeInfo:
     store: StoreRow = StoreRow()
     peers_unreachable: int = 0
     """Of those that something waits for."""
+    unreadable: list[str] = []
+    """Rows of the store that can't be read, at most a thousand; the node goes on without them."""
 
 
 @message(name="node.UnclaimedRow")

@@ -5,6 +5,7 @@ from a nonce of the flow and a secret that only the node's keystore can compute,
 sealed: whoever reads the journal has nothing of it.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final
@@ -30,14 +31,23 @@ from runtime.keys import PrivateKey, PublicKey
 from runtime.party import AbstractParty, AnonymousParty, Party
 from runtime.step import step
 
+log = logging.getLogger("sennit.ledger")
+
 SECRET: Final = b"sennit one-time secret\0"
 
 
 def load_keys(host: Host) -> None:
     """Let the signer have the one-time keys of earlier lives of the node."""
     for context, sealed in own_keys(host):
-        der = host.signer.unseal(sealed, context)
-        host.signer.add(PrivateKey.from_secret_der(der))
+        try:
+            host.signer.add(PrivateKey.from_secret_der(host.signer.unseal(sealed, context)))
+        # A row that can't be read costs its own key, not the node's start.
+        except Exception as error:
+            log.error(
+                "a one-time key can't be read and is set aside: key %s: %s",
+                context.hex(),
+                type(error).__name__,
+            )
 
 
 def owner_of_anonymous(host: Host, party: AnonymousParty) -> Party | None:

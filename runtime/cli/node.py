@@ -61,6 +61,7 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("threads", _threads_text(found)),
             *(("thread", _thread_text(row)) for row in found.step_threads),
             *(("left behind", text) for text in found.left_behind),
+            *(("set aside", text) for text in found.unreadable),
         ]
     )
     print_table(

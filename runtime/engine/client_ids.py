@@ -49,8 +49,11 @@ class ClientIds:
 
     def read(self, client_id: str) -> Client | None:
         """Return what a client id stands for, whoever's it is; raises `ClientIdInvalid`."""
-        row = self._commits.get(CLIENT_IDS, client_key(client_id))
-        return None if row is None else client_decoder.decode(row)
+        key = client_key(client_id)
+        row = self._commits.get(CLIENT_IDS, key)
+        if row is None:
+            return None
+        return self._commits.unreadable.read(CLIENT_IDS, key, row, client_decoder.decode)
 
     def put(self, client_id: str, client: Client) -> None:
         """Write what a client id stands for into the open batch."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.core.envelopes import Ack, Gone, encode
 from runtime.core.events import JOURNAL
+from runtime.engine.unreadable import UnreadableRows
 from runtime.ids import PeerName, SessionId
 from runtime.ports import Batch, Loop, Space, Store, Timer, keys_of
 
@@ -57,6 +58,7 @@ class Commits:
         self.is_scheduled = False
         self.commits = 0
         self.is_abandoned = False
+        self.unreadable = UnreadableRows()
         # Set while the loop's own callback runs that will take its turn itself, at its end.
         self.is_turn_ahead = False
         # When the batch that is under way left; 0: none is.

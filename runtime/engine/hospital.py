@@ -139,11 +139,15 @@ class Hospital:
         """Let a held flow run again from its journal; False if it is not held.
 
         Raises `UnknownFlow` if its code is still missing, `UndecodableEvent` if its journal still
-        can't be read; it stays held then.
+        can't be read, `UnreadableRow` if a message for it could not be read at the start; it stays
+        held then.
         """
         run = self.manager.runs.get(flow_id)
         if run is None or run.machine.status is not Status.HELD:
             return False
+        unread = self.manager.unread_broken.get(flow_id)
+        if unread is not None:
+            raise unread
         events = self.events(run)
         started = events[0]
         if not isinstance(started, Started):

@@ -41,7 +41,7 @@ from runtime.engine.results import (
 from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
-from runtime.errors import InFlow, NodeStopped, UnknownFlow
+from runtime.errors import InFlow, NodeStopped, UnknownFlow, UnreadableRow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
@@ -102,6 +102,8 @@ class FlowManager:
         self.ended: OrderedDict[FlowId, FlowRun] = OrderedDict()
         # Flows whose journal can't be read to its end: they may have sessions that nobody knows of.
         self.partly_read: set[FlowId] = set()
+        # Flows with an unread message that can't be read.
+        self.unread_broken: dict[FlowId, UnreadableRow] = {}
         self.is_stopping = False
         self.is_draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "held": 0}
@@ -271,7 +273,8 @@ class FlowManager:
         row = self.commits.get(RESULTS, key_of(flow_id))
         if row is None:
             raise UnknownFlow(f"no flow {flow_id} on this node; it may have ended, leaving nothing")
-        result = result_decoder.decode(row)
+        key = key_of(flow_id)
+        result = self.commits.unreadable.read(RESULTS, key, row, result_decoder.decode)
         progress = ProgressTree((), name=result.flow)
         if result.failed:
             progress.fail(result.words())
@@ -374,6 +377,7 @@ class FlowManager:
         run.machine.move(Input.ENDED)
         self.runs.remove(run)
         self.partly_read.discard(run.flow_id)
+        self.unread_broken.pop(run.flow_id, None)
         self._remember(run)
         commits.after(lambda: self._announce_end(run, end))
 

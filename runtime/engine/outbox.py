@@ -20,6 +20,7 @@ import msgspec
 from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Content
 from runtime.engine.commits import Commits
+from runtime.errors import BadMessage
 from runtime.ids import PeerName, SessionId
 from runtime.limits import MIB, RESEND_MS_FIRST, RESEND_MS_MAX
 from runtime.ports import Clock, Loop, Space, Timer
@@ -30,6 +31,8 @@ OUTBOX: Final = Space("outbox", write_once=True)
 RESEND_ENVELOPES_MAX: Final = 2_000
 RESEND_BYTES_MAX: Final = 16 * MIB
 RESEND_PAUSE_MS: Final = 50
+
+_KEY_BYTES: Final = 20
 
 Outgoing = Accept | Content
 
@@ -218,10 +221,15 @@ class Outbox:
         stays blocked.
         """
         for key, value in rows:
-            row = _row_decoder.decode(value)
+            if len(key) != _KEY_BYTES:
+                self.commits.unreadable.set_aside(OUTBOX, key, "its key is no message's")
+                continue
+            read = self.commits.unreadable.read_or_none(OUTBOX, key, value, _read_row)
+            if read is None:
+                # The messages behind it wait at the peer, so that none is taken for another.
+                continue
+            row, envelope = read
             sid, number = SessionId(key[:16]), int.from_bytes(key[16:], "big")
-            envelope = envelopes.decode(row.envelope, is_addressed=False)
-            assert not isinstance(envelope, envelopes.Answer)
             entry = self._insert(sid, row.peer, number, envelope, len(row.envelope))
             entry.is_released = True
             if isinstance(envelope, envelopes.Data | envelopes.Error | envelopes.End):
@@ -323,6 +331,14 @@ def _addressed(envelope: Outgoing, peer_sid: SessionId) -> Outgoing:
     if isinstance(envelope, envelopes.Data | envelopes.Error | envelopes.End):
         envelope.to = peer_sid
     return envelope
+
+
+def _read_row(value: bytes) -> tuple[Row, Outgoing]:
+    row = _row_decoder.decode(value)
+    envelope = envelopes.decode(row.envelope, is_addressed=False)
+    if isinstance(envelope, envelopes.Answer):
+        raise BadMessage("an answer is not kept")
+    return row, envelope
 
 
 def _key(sid: SessionId, number: int) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 
 from runtime.core import envelopes
 from runtime.core.events import JOURNAL, AnyEvent, Started, decode
-from runtime.core.flow_machine import FlowMachine, Input
+from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.replay import fold_sessions
 from runtime.core.session_machine import SessionMachine
 from runtime.engine.error_ids import remember_id, words_of
@@ -21,9 +21,10 @@ from runtime.engine.flow_ids import flow_id_at
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.inbox import INBOX, session_of
 from runtime.engine.outbox import OUTBOX
-from runtime.engine.results import HELD, held_decoder
-from runtime.errors import FlowFailed, UndecodableEvent, UnknownFlow
+from runtime.engine.results import HELD, Held, held_decoder
+from runtime.errors import BadMessage, FlowFailed, UndecodableEvent, UnknownFlow, UnreadableRow
 from runtime.ids import SessionId
+from runtime.ports import NUMBER_BYTES
 
 if TYPE_CHECKING:
     from runtime.engine.manager import FlowManager
@@ -57,6 +58,9 @@ def _journals(manager: "FlowManager") -> Iterator[tuple[bytes, list[bytes]]]:
     key = b""
     records: list[bytes] = []
     for row_key, value in manager.commits.scan(JOURNAL, b"", None):
+        if len(row_key) != _FLOW_KEY_BYTES + NUMBER_BYTES:
+            manager.commits.unreadable.set_aside(JOURNAL, row_key, "its key is no event's")
+            continue
         if row_key[:_FLOW_KEY_BYTES] != key:
             if records:
                 yield key, records
@@ -76,6 +80,9 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
         sessions = fold_sessions(_checked(events))
     except UndecodableEvent as error:
         trouble = error
+    # What was recorded may make no sense in any way.
+    except Exception as error:
+        trouble = UndecodableEvent(f"the journal makes no sense: {words_of(error)}")
     is_partly_read = trouble is not None
     if is_partly_read and not (events and isinstance(events[0], Started)):
         events = [
@@ -111,15 +118,23 @@ def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> 
     run.sessions = fold_sessions(events)
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
-        for _, encoded in list(manager.commits.scan(INBOX, machine.sid, machine.sid + b"\xff" * 5)):
-            _restore_unread(machine, encoded)
+        for key, encoded in list(
+            manager.commits.scan(INBOX, machine.sid, machine.sid + b"\xff" * 5)
+        ):
+            _restore_unread(manager, machine, key, encoded)
         if machine.peer_sid is not None:
             manager.outbox.unblock(machine.sid, machine.peer_sid)
 
 
 def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | None) -> None:
     row = manager.commits.get(HELD, run.key)
-    held = None if row is None else held_decoder.decode(row)
+    held: Held | None = None
+    if row is not None and trouble is None:
+        try:
+            held = manager.commits.unreadable.read(HELD, run.key, row, held_decoder.decode)
+        except UnreadableRow as error:
+            manager.hospital.hold(run, error, "nobody knows why")
+            return
     if trouble is not None:
         if held is not None and held.error == words_of(trouble):
             # It is the same trouble as before, and has its id.
@@ -165,15 +180,31 @@ def _recover_inbox(manager: "FlowManager") -> None:
     for key, encoded in list(manager.commits.scan(INBOX, b"", None)):
         found = manager.delivery.sessions.get(session_of(key))
         if found is not None:
-            _restore_unread(found[1], encoded)
+            try:
+                _restore_unread(manager, found[1], key, encoded)
+            except UnreadableRow as error:
+                _hold_unread(manager, found[0], error)
         elif may_be_orphans:
             manager.commits.delete(INBOX, key)
 
 
-def _restore_unread(machine: SessionMachine, encoded: bytes) -> None:
-    content = envelopes.decode(encoded)
-    assert not isinstance(content, envelopes.Accept | envelopes.Answer)
-    machine.restore_arrived(content, encoded, is_read=False)
+def _restore_unread(
+    manager: "FlowManager", machine: SessionMachine, key: bytes, encoded: bytes
+) -> None:
+    def restore(value: bytes) -> None:
+        content = envelopes.decode(value)
+        if isinstance(content, envelopes.Accept | envelopes.Answer):
+            raise BadMessage(f"{type(content).__name__} is not kept unread")
+        machine.restore_arrived(content, value, is_read=False)
+
+    manager.commits.unreadable.read(INBOX, key, encoded, restore)
+
+
+def _hold_unread(manager: "FlowManager", run: FlowRun, error: UnreadableRow) -> None:
+    """Hold a flow that has a message which can't be read: without it, it would go wrong."""
+    if run.machine.status is not Status.HELD:
+        manager.hospital.hold(run, error, "a message can't be read")
+    manager.unread_broken[run.flow_id] = error
 
 
 def _peer_session(manager: "FlowManager", sid: SessionId) -> SessionId | None:

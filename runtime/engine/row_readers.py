@@ -26,7 +26,9 @@ _tombstone_decoder: Final = msgspec.msgpack.Decoder(Tombstone)
 READERS: Final[Mapping[str, Callable[[bytes, bytes], object]]] = {
     JOURNAL.name: lambda _key, value: decode(value),
     INBOX.name: lambda _key, value: envelopes.decode(value),
-    OUTBOX.name: lambda _key, value: envelopes.decode(_row_decoder.decode(value).envelope),
+    OUTBOX.name: lambda _key, value: envelopes.decode(
+        _row_decoder.decode(value).envelope, is_addressed=False
+    ),
     CLIENT_IDS.name: lambda _key, value: client_decoder.decode(value),
     RESULTS.name: lambda _key, value: result_decoder.decode(value),
     RESULT_INDEX.name: lambda _key, value: value.decode(),

@@ -36,6 +36,9 @@ SWEEP_ROWS_MAX: Final = 1_000
 
 _SESSION_ID_BYTES: Final = 16
 
+# Whose a session was whose tombstone can't be read: none that sends a message.
+_NOBODY: Final = PeerName("")
+
 
 class Tombstone(msgspec.Struct, array_like=True):
     """A session that is over here. ``other`` is its id at the other end, empty while unknown.
@@ -120,7 +123,9 @@ class Tombstones:
         openers: dict[SessionId, SessionId] = {}
         peers: dict[SessionId, PeerName] = {}
         for key, value in self._commits.scan(TOMBSTONES, b"", None):
-            tombstone = _decoder.decode(value)
+            tombstone = self._read(key, value)
+            if tombstone is None:
+                continue
             sid = SessionId(key)
             if len(key) > _SESSION_ID_BYTES:
                 sid = tombstone.other
@@ -183,7 +188,12 @@ class Tombstones:
 
     def _get(self, key: bytes) -> Tombstone | None:
         value = self._commits.get(TOMBSTONES, key)
-        return None if value is None else _decoder.decode(value)
+        if value is None:
+            return None
+        return self._read(key, value) or Tombstone(_NOBODY, SessionId(b""), 0)
+
+    def _read(self, key: bytes, value: bytes) -> Tombstone | None:
+        return self._commits.unreadable.read_or_none(TOMBSTONES, key, value, _decoder.decode)
 
 
 def _as_opener(sid: SessionId) -> bytes:
