@@ -231,6 +231,20 @@ def test_a_spend_of_coins_of_two_issuers_keeps_them_apart() -> None:
     assert paid == {BOB.party: 70, ALICE.party: 30}
 
 
+def test_a_payment_in_claims_on_one_issuer_takes_no_others() -> None:
+    ledger = Ledger(NOTARY.party)
+    foreign = CashState(owner=ALICE.party, amount=Amount(50, "USD").issued_by(BOB.party))
+
+    with pytest.raises(ValueError, match="takes no other coins"):
+        cash.generate_spend(
+            TransactionBuilder(NOTARY.party),
+            coins(ledger, coin(50), foreign),
+            usd(70),
+            to=BOB.party,
+            change_to=ALICE.party,
+        )
+
+
 def test_a_spend_of_too_few_coins_is_refused() -> None:
     ledger, builder = Ledger(NOTARY.party), TransactionBuilder(NOTARY.party)
 

@@ -3,11 +3,12 @@
 import pytest
 
 from ledger.amounts import Amount
-from ledger.errors import InsufficientBalance, ProposalRejected, SessionMissing
+from ledger.errors import InsufficientBalance, ProposalRejected, SessionMissing, StatesNotAvailable
 from ledger.query import Paging, Query, of_type
 from ledger.states import ContractState, StateAndRef, StateRef
 from ledger.stores.locks import LOCKS
 from ledger.vault import Vault
+from runtime import peer_of
 from samples.finance.cash import CashState
 from samples.finance.cash_flows import issue_cash, pay_cash
 from samples.finance.commercial_paper import CommercialPaper
@@ -54,8 +55,9 @@ def test_a_seller_signs_nothing_but_what_was_agreed(name: str) -> None:
 
     handle = market.seller.start_flow(sell, market.buyer.party, PRICE, offered)
 
-    with pytest.raises((ProposalRejected, SessionMissing), match=reason):
+    with pytest.raises((ProposalRejected, SessionMissing), match=reason) as caught:
         handle.result()
+    assert peer_of(caught.value) is None, "the seller itself refuses, before it signs"
     market.network.run()
     assert holdings_of(market) == before
     assert list(market.seller.host.scan(LOCKS, b"", None)) == []
@@ -175,3 +177,15 @@ def test_a_paper_of_others_is_not_ours_to_sell() -> None:
 
     with pytest.raises(NotTheSellers):
         market.bank.start_flow(sell, market.buyer.party, PRICE, ref).result()
+
+
+def test_a_paper_that_is_being_sold_is_not_offered_to_another() -> None:
+    market = open_market()
+    ref = all_papers(market)[0].ref
+    market.buyer.stop()
+    market.seller.begin_flow(sell, market.buyer.party, PRICE, ref)
+    market.network.run_for(10)
+
+    for asset, error in ((ref, StatesNotAvailable), (None, NotTheSellers)):
+        with pytest.raises(error):
+            market.seller.start_flow(sell, market.bank.party, PRICE, asset).result()

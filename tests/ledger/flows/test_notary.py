@@ -357,6 +357,8 @@ def test_the_time_that_a_caller_gives_a_notary_is_not_stretched() -> None:
 
     with pytest.raises(FlowTimeout):
         handle.result()
+    net.network.run_for(1)
+    assert len(net.notary.running.manager.runs) == 2, "asked at first and after a minute"
 
 
 def test_a_validating_notary_runs_the_contracts() -> None:
