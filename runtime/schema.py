@@ -158,6 +158,22 @@ def may_hold_subclass(annotation: object) -> bool:
     return any(_has_registered_subclass(cls) for cls in reached)
 
 
+def message_classes(annotation: object) -> set[type]:
+    """Return the message classes in ``annotation``, at any depth, and their subclasses."""
+    found: set[type] = set()
+    reached: set[type] = set()
+    _collect_messages(annotation, reached)
+    while reached:
+        cls = reached.pop()
+        if cls in found:
+            continue
+        found.add(cls)
+        subclasses: list[type] = type.__subclasses__(cls)
+        for sub in subclasses:
+            _collect_messages(sub, reached)
+    return found
+
+
 def sorts_partly(annotation: object) -> bool:
     """Tell whether sorting the sets in ``annotation`` may depend on the order they are in.
 

@@ -56,6 +56,8 @@ class Arguments:
         self.is_plain = all(parameter.kind in _POSITIONAL for parameter in self.parameters)
         self._count = len(self.parameters)
         self._codecs: _Codecs | None = None
+        self.shape: bytes | None = None
+        """What `runtime.evolution` keeps of the message classes of the parameters."""
 
     @property
     def text(self) -> str:
@@ -81,6 +83,11 @@ class Arguments:
             raise TypeError(f"{self.name}{self.text}: {error}") from None
         bound.apply_defaults()
         return tuple(bound.arguments.values())
+
+    def forms(self) -> Sequence[tuple[object, bool]]:
+        """Return for each parameter its annotation, and whether its value is a `Packed`."""
+        codecs = self._codecs or self._codecs_now()
+        return codecs.forms
 
     def call(self, values: Sequence[object], *first: object) -> Any:
         """Call the function with values from `bind` or `decode`, after ``first``."""
@@ -352,6 +359,7 @@ class _Codecs:
             for parameter in parameters
         ]
         self.is_packed = [_must_be_packed(annotation) for annotation in self.annotations]
+        self.forms: Final = list(zip(self.annotations, self.is_packed, strict=True))
         self.is_packed_anywhere = any(self.is_packed)
         self.sorts_partly = any(
             not is_packed and sorts_partly(annotation)

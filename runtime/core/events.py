@@ -91,7 +91,7 @@ class Opened(Event, tag=4, frozen=True):
 
 
 class Sent(Event, tag=5, frozen=True):
-    """A message was handed over for sending. ``content`` is the fingerprint of its bytes.
+    """A message was handed over for sending. ``content`` is the mark of it, see `runtime.evolution`.
 
     The first payload travels inside the open message and has its number, 0.
     """
@@ -254,7 +254,8 @@ def describe(event: AnyEvent) -> str:
 def _shown(fingerprint: bytes) -> str:
     """Return arguments in a readable form if they are small enough to stand there themselves."""
     if fingerprint[:1] == b"\xc1":
-        return f"digest {fingerprint[1:].hex()}"
+        # What follows the digest are names of fields.
+        return f"digest {fingerprint[1:17].hex()}"
     try:
         value = msgspec.msgpack.decode(fingerprint)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -12,6 +12,7 @@ from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
 from runtime.engine.inbox import remove_unread
+from runtime.engine.marks import message_differs, message_to_record
 from runtime.engine.timing import raise_recorded_timeout, raise_timeout, wait_or_time_out
 from runtime.engine.waits import ROOM
 from runtime.error_codec import decode_error, pack_error
@@ -178,9 +179,13 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
     went_along = not run.views[number].is_used and _use(run, number, packed)
     mark = fingerprint(packed.body)
     path = run.path
-    recorded = run.machine.sent(path=path, session=number, type_name=packed.type, content=mark)
-    if recorded is not None:
+    if run.machine.is_replaying:
+        differs = message_differs(run, packed, mark)
+        run.machine.sent(
+            path=path, session=number, type_name=packed.type, content=mark, differs=differs
+        )
         return
+    mark = message_to_record(run, packed.type, mark)
     machine = run.sessions[number]
     if went_along:
         run.append(Sent(run.now(), path, number, 0, packed.type, mark))

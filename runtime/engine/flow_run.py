@@ -99,6 +99,7 @@ class FlowRun:
         "session_next",
         "sessions",
         "set_aside",
+        "shapes",
         "step_number",
         "step_scope",
         "timer",
@@ -171,6 +172,7 @@ class FlowRun:
         self.session_next = 1
         self.derived: dict[bytes, int] = {}
         self.kept_values: dict[bytes, object] = {}
+        self.shapes: dict[str, bytes] = {}
         self.deadlines: list[Due] = []
         self.frame: Frame | None = None
         self.step_number = 0

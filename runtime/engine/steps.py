@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from runtime.atomic import AtomicFunction
 from runtime.copying import apart
 from runtime.core.events import StepAttempted, StepIntended, Stepped
-from runtime.core.flow_machine import StepEvent
+from runtime.core.flow_machine import Differs, StepEvent
 from runtime.core.triage import is_for_hospital
 from runtime.driver import Driver, FlowGreenlet, driver_in_thread
 from runtime.engine.error_ids import words_of
+from runtime.engine.marks import arguments_differ, arguments_to_record
 from runtime.engine.step_scope import StepScope, ThreadScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import pause, raise_timeout
@@ -24,6 +25,7 @@ from runtime.errors import (
     UndecodableEvent,
     UnserialisableMessage,
 )
+from runtime.evolution import DIGEST_FIRST
 from runtime.outcome_codec import decode_step_error, encode_outcome
 from runtime.step import Kind, StepFunction
 
@@ -51,6 +53,8 @@ def run_step(
         run.give_way()
     if step.kind is not _PURE and run.batch_number > run.commits.durable:
         run.await_commit()
+    if mark[0] == DIGEST_FIRST and not step.is_loose:
+        mark = arguments_to_record(run, step.name, step.arguments, arguments, mark)
     run.step_number = machine.index_next - machine.facts  # its place, for nothing is recorded
     if not step.is_simple:
         return _run_slowly(run, step, arguments, mark, attempt=1)
@@ -79,11 +83,15 @@ def run_atomic(
     mark = atomic.arguments.mark(arguments)
     path = run.path
     run.give_way()
-    event = run.machine.step(path=path, name=atomic.name, arguments=mark, is_loose=False)
+    differs = arguments_differ(run, atomic.name, atomic.arguments, arguments, mark)
+    event = run.machine.step(
+        path=path, name=atomic.name, arguments=mark, is_loose=False, differs=differs
+    )
     if event is not None:
         if isinstance(event, Stepped):
             return _outcome(run, event, atomic.arguments.decode_result)
         raise run.machine.mismatch(path=path, asked=f"atomic {atomic.name}")
+    mark = arguments_to_record(run, atomic.name, atomic.arguments, arguments, mark)
     txn = OpenTxn(run.commits, run.host)
     try:
         value = _scoped(run, atomic.arguments.call, apart(arguments), txn)
@@ -104,7 +112,8 @@ def _replay(
 ) -> object:
     path = run.path
     run.step_number = run.machine.place
-    event = run.machine.step(path=path, name=step.name, arguments=mark, is_loose=step.is_loose)
+    differs = arguments_differ(run, step.name, step.arguments, arguments, mark)
+    event = _next(run, step, mark, differs)
     attempt = 1
     while True:
         match event:
@@ -122,13 +131,17 @@ def _replay(
                     _interrupted(run, step, mark)
             case None:
                 break
-        event = _next(run, step, mark)
+        event = _next(run, step, mark, differs)
     run.await_commit()
     return _run_slowly(run, step, arguments, mark, attempt=attempt)
 
 
-def _next(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -> StepEvent | None:
-    return run.machine.step(path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose)
+def _next(
+    run: "FlowRun", step: StepFunction[..., object], mark: bytes, differs: Differs
+) -> StepEvent | None:
+    return run.machine.step(
+        path=run.path, name=step.name, arguments=mark, is_loose=step.is_loose, differs=differs
+    )
 
 
 def _interrupted(run: "FlowRun", step: StepFunction[..., object], mark: bytes) -> NoReturn:

@@ -11,6 +11,7 @@ from runtime.core.events import Entered, Left
 from runtime.core.triage import is_for_hospital
 from runtime.engine import conversing
 from runtime.engine.error_ids import remember_id, words_of
+from runtime.engine.marks import arguments_differ, arguments_to_record
 from runtime.errors import FlowUnwound
 from runtime.flow import Flow, Responder
 from runtime.progress_tree import ProgressTree
@@ -42,7 +43,9 @@ def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object
     run.give_way()
     mark = flow.arguments.mark(arguments)
     place = run.machine.place
-    if run.machine.entered(path=path, flow=flow.name, arguments=mark) is None:
+    differs = arguments_differ(run, flow.name, flow.arguments, arguments, mark)
+    if run.machine.entered(path=path, flow=flow.name, arguments=mark, differs=differs) is None:
+        mark = arguments_to_record(run, flow.name, flow.arguments, arguments, mark)
         run.append(Entered(run.now(), path, flow.name, flow.version, mark))
     tree = caller.tree.child(flow.name, flow.labels)
     run.frame = frame = Frame(f"{path}{place}/", flow, tree)

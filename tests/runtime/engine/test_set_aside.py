@@ -73,7 +73,7 @@ def test_a_diverged_flow_is_held_with_both_sides_and_the_source_line(
     assert (error.place, error.recorded, error.asked) == (
         "event 1",
         f"step {__name__}.charge(10)",
-        f"step {__name__}.charge(11)",
+        f"step {__name__}.charge(11): amount was 10 and is 11",
     )
     path, _, line = error.source.rpartition(":")
     assert path == __file__
