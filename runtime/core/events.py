@@ -91,7 +91,7 @@ class Opened(Event, tag=4, frozen=True):
 
 
 class Sent(Event, tag=5, frozen=True):
-    """A message was handed over for sending. ``content`` is the mark of it, see `runtime.evolution`.
+    """A message was handed over for sending. ``content`` is its mark, see `runtime.evolution`.
 
     The first payload travels inside the open message and has its number, 0.
     """
