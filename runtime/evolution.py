@@ -63,6 +63,11 @@ def shape_in(mark: bytes) -> bytes:
     return mark[_DIGEST_BYTES:] if is_digest(mark) else b""
 
 
+def content_of(mark: bytes) -> bytes:
+    """Return a mark without the shape."""
+    return mark[:_DIGEST_BYTES] if is_digest(mark) else mark
+
+
 @functools.lru_cache(maxsize=4096)
 def shape_of(annotation: object) -> bytes:
     """Return the shape of all message classes that a value of that type may hold; b"" if none."""
@@ -93,7 +98,7 @@ def message_difference(recorded: bytes, packed: Packed, shape: bytes) -> str:
     try:
         now = _decode_tree(packed.body)
         if is_digest(recorded):
-            return _from_digest(recorded[:_DIGEST_BYTES], [now], shape, _as_it_was)
+            return _from_digest(content_of(recorded), [now], shape, _as_it_was)
         found: list[str] = []
         _compare(_decode_tree(recorded), now, "", found)
     except _INCOMPARABLE:
@@ -116,7 +121,7 @@ def arguments_difference(
     try:
         if is_digest(recorded):
             as_they_were = _arguments_as_they_were(arguments)
-            return _from_digest(recorded[:_DIGEST_BYTES], candidates, shape, as_they_were)
+            return _from_digest(content_of(recorded), candidates, shape, as_they_were)
         names = [parameter.name for parameter in arguments.parameters]
         found = _argument_differences(_decode_tree(recorded), candidates, names)
     except _INCOMPARABLE:

@@ -23,6 +23,7 @@ from runtime.engine.inbox import INBOX
 from runtime.engine.outbox import OUTBOX
 from runtime.engine.result_index import RESULT_INDEX
 from runtime.engine.results import CLIENT_IDS, HELD, RESULTS
+from runtime.evolution import content_of
 from runtime.ids import SessionId
 from runtime.limits import TOMBSTONE_MS
 from runtime.testing.memory_transport import Link
@@ -165,7 +166,7 @@ def _read_sessions(
                 side = sides[session_id(started.seed, event.session)]
                 if event.number in side.sent:
                     yield f"{node}: message {event.number} of a session is sent twice"
-                side.sent[event.number] = (event.kind, event.content)
+                side.sent[event.number] = (event.kind, content_of(event.content))
             case Received():
                 side = sides[session_id(started.seed, event.session)]
                 content = envelopes.decode(event.envelope)
