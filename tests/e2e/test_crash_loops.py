@@ -161,6 +161,19 @@ def test_an_operator_holds_flows_at_the_start(alice: NodeProcess) -> None:
     assert "the node was started with --hold" in error
 
 
+def test_a_flow_that_stops_its_node_can_be_held_and_killed(alice: NodeProcess) -> None:
+    flow_id = start(alice, "freeze_for", "3600.0")
+    alice.wait_until(lambda: is_frozen(alice, 1), "frozen", SECONDS)
+    alice.kill()
+
+    alice.start(options=["--hold", "freeze_for"])
+    was_live = alice.rpc.kill(flow_id)
+
+    assert was_live
+    assert alice.rpc.flow(flow_id).row.status == "killed"
+    assert double_of(alice, 21) == "42"
+
+
 def test_a_hold_of_a_flow_that_is_not_there_is_refused_before_anything_runs(
     alice: NodeProcess,
 ) -> None:
