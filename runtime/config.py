@@ -20,7 +20,7 @@
     hold_after_crashes = 3                     hold a flow that ends the node so often
     step_threads = 20                          steps with thread=True that run at the same time
 
-    [limits]                                   any of `runtime.limits.PeerLimits`, by its name
+    [limits]                                   see `PeerLimits`, `RpcLimits`
     sessions_per_peer_max = 50_000
 
 Required are name, both addresses and network. Relative paths count from the directory of the file.
@@ -38,11 +38,13 @@ from runtime.errors import NameInvalid
 from runtime.ids import PeerName
 from runtime.limits import (
     DEFAULT_PEER_LIMITS,
+    DEFAULT_RPC_LIMITS,
     HOLD_AFTER_CRASHES,
     JOURNAL_EVENTS_MAX,
     STEP_THREADS,
     STEP_THREADS_MAX,
     PeerLimits,
+    RpcLimits,
 )
 from runtime.names import peer_name
 from runtime.toml_file import Table, TomlFile
@@ -76,6 +78,7 @@ class NodeConfig:
     step_threads: int = STEP_THREADS
     hold_after_crashes: int = HOLD_AFTER_CRASHES
     peer_limits: PeerLimits = DEFAULT_PEER_LIMITS
+    rpc_limits: RpcLimits = DEFAULT_RPC_LIMITS
 
     @property
     def keys_lie_open(self) -> bool:
@@ -109,6 +112,7 @@ class NodeConfig:
             step_threads=table.number("step_threads", STEP_THREADS),
             hold_after_crashes=table.number("hold_after_crashes", HOLD_AFTER_CRASHES),
             peer_limits=PeerLimits(**read_limits(limits, PeerLimits)),
+            rpc_limits=RpcLimits(**read_limits(limits, RpcLimits)),
         )
         limits.done()
         if config.journal_events_max < 1:
@@ -128,7 +132,7 @@ class NodeConfig:
         return config
 
 
-def read_limits(table: Table, kind: type[PeerLimits]) -> dict[str, int]:
+def read_limits(table: Table, kind: type[PeerLimits] | type[RpcLimits]) -> dict[str, int]:
     """Return the limits of one kind that the table ``limits`` has; each is at least 1."""
     limits: dict[str, int] = {}
     for field in fields(kind):

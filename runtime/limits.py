@@ -67,6 +67,25 @@ class PeerLimits:
 
 DEFAULT_PEER_LIMITS: Final = PeerLimits()
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcLimits:
+    """What users of the RPC may make a node do and keep at the same time."""
+
+    rpc_requests_per_user_max: int = 250
+    rpc_requests_max: int = 1_000
+    """Starts of flows and waits for results: a greenlet and a request each. Interventions (kill,
+    retry, drop, forget) count apart for each user, so that there is always room for them."""
+
+    rpc_watches_per_user_max: int = 1_000
+    """Flows that one user watches, over all connections."""
+
+    rpc_request_bytes_max: int = FRAME_BYTES_MAX
+    """One request; what is larger costs the client its connection before it is read."""
+
+
+DEFAULT_RPC_LIMITS: Final = RpcLimits()
+
 # Sent but not acknowledged; beyond it, the sending flow waits.
 UNACKNOWLEDGED_BYTES_PER_SESSION_MAX: Final = 32 * MIB
 

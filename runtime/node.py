@@ -183,7 +183,9 @@ class Node(NodeVerbs):
             address=config.rpc_address,
             keys=keystore.curve,
             users=load_users(config.users_file),
+            limits=config.rpc_limits,
         )
+        self._operations.usages.append(self._rpc.usage)
         self.rpc_address = self._rpc.start()
         self._operations.rpc_address = self.rpc_address
         log.info("node started", extra={"node": config.name, "flows_recovered": recovered})

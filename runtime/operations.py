@@ -6,7 +6,9 @@ Values here cross the wire: fields may be added with a default, never renamed or
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, Protocol, get_args
+from typing import Annotated, Final, Literal, Protocol, get_args
+
+from msgspec import Meta
 
 from runtime.codec import Packed, message
 from runtime.ids import FlowId, UserName
@@ -33,6 +35,13 @@ JOURNAL_LIMIT_MAX: Final = 1_000
 PEERS_MAX: Final = 1_000
 
 
+# What users may send; see `runtime.rpc_messages`.
+ARGUMENTS_MAX: Final = 1_000
+PATTERN_CHARACTERS_MAX: Final = 512
+STATUSES_ASKED_MAX: Final = 32
+TIME_MS_MAX: Final = 2**53
+
+
 @message(name="node.Arguments")
 class Arguments:
     """What to call a flow with: each is text, read by the flow's signature, or a packed value.
@@ -40,8 +49,8 @@ class Arguments:
     A positional text that begins with the name of a parameter, as ``price=95``, is for that one.
     """
 
-    positional: list[str | Packed] = []
-    named: dict[str, str | Packed] = {}
+    positional: Annotated[list[str | Packed], Meta(max_length=ARGUMENTS_MAX)] = []
+    named: Annotated[dict[str, str | Packed], Meta(max_length=ARGUMENTS_MAX)] = {}
 
 
 @message(name="node.FlowFilter")
@@ -51,11 +60,11 @@ class FlowFilter:
     ``before`` is `FlowPage.rest_before` of the page before.
     """
 
-    name: str | None = None
-    statuses: list[str] = []
-    user: str | None = None
-    since_ms: int | None = None
-    limit: int = 100
+    name: Annotated[str, Meta(max_length=PATTERN_CHARACTERS_MAX)] | None = None
+    statuses: Annotated[list[str], Meta(max_length=STATUSES_ASKED_MAX)] = []
+    user: Annotated[str, Meta(max_length=PATTERN_CHARACTERS_MAX)] | None = None
+    since_ms: Annotated[int, Meta(ge=-TIME_MS_MAX, le=TIME_MS_MAX)] | None = None
+    limit: Annotated[int, Meta(ge=0, le=2**31)] = 100
     before: str | None = None
 
 

@@ -13,7 +13,9 @@ Each request has one answer: what its comment says, or `Failure`. `WatchFlow` ha
 While a client watches, the node sends `StillThere` with number 0 now and then.
 """
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from runtime.codec import message
 from runtime.error_codec import (
@@ -59,6 +61,9 @@ from runtime.operations import (
 
 VERSION: Final = b"sennit-rpc-1"
 NUMBER_BYTES: Final = 8
+
+# The index of an event is a u32 in the keys of the store.
+EVENT_INDEX_MAX: Final = 2**32 - 1
 
 # A client asks again; the node need not remember for long who waits for what.
 RESULT_WAIT_MS_MAX: Final = 30_000
@@ -111,13 +116,20 @@ class BadRequest(MisuseError):
     """A request that this node does not understand."""
 
 
+# What users may send is bounded while it is decoded. Names and ids have shorter bounds of their
+# own, which say more when they are passed.
+TEXT_CHARACTERS_MAX: Final = 16 * 1024
+Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
 @message(name="rpc.StartFlow")
 class StartFlow:
     """Start a flow: `Started`."""
 
-    flow_name: str
+    flow_name: Text
     arguments: Arguments
-    client_id: str | None = None
+    client_id: Text | None = None
     on_repeat: OnRepeat = "attach_if_same"
 
 
@@ -125,7 +137,7 @@ class StartFlow:
 class FindFlow:
     """The flow of a client id of the user's own: `Found`."""
 
-    client_id: str
+    client_id: Text
 
 
 @message(name="rpc.ListFlowKinds")
@@ -144,59 +156,59 @@ class ListFlows:
 class GetFlow:
     """One flow: `FlowDetail`."""
 
-    flow_id: str
+    flow_id: Text
 
 
 @message(name="rpc.GetResult")
 class GetResult:
     """What a flow returned: `FlowResult`; ``wait_ms`` is cut to `RESULT_WAIT_MS_MAX`."""
 
-    flow_id: str
-    wait_ms: int
+    flow_id: Text
+    wait_ms: Number
 
 
 @message(name="rpc.ReadJournal")
 class ReadJournal:
     """A page of a journal: `JournalRows`."""
 
-    flow_id: str
-    start: int
-    limit: int
+    flow_id: Text
+    start: Annotated[int, Meta(ge=0, le=EVENT_INDEX_MAX)]
+    limit: Annotated[int, Meta(ge=1, le=2**31)]
 
 
 @message(name="rpc.WatchFlow")
 class WatchFlow:
     """Any number of `FlowDetail`, at once and then when something changes."""
 
-    flow_id: str
+    flow_id: Text
 
 
 @message(name="rpc.StopWatching")
 class StopWatching:
     """End the watch that was asked for with this number: `Done`."""
 
-    number: int
+    number: Number
 
 
 @message(name="rpc.RetryFlow")
 class RetryFlow:
     """Run a held flow again: `Done`."""
 
-    flow_id: str
+    flow_id: Text
 
 
 @message(name="rpc.KillFlow")
 class KillFlow:
     """End a flow: `Killed`."""
 
-    flow_id: str
+    flow_id: Text
 
 
 @message(name="rpc.ForgetClientId")
 class ForgetClientId:
     """Drop the result that is kept for a client id of the user's own: `Done`."""
 
-    client_id: str
+    client_id: Text
 
 
 @message(name="rpc.ListPeers")
@@ -213,7 +225,7 @@ class ListUnclaimed:
 class DropUnclaimed:
     """Refuse all who ask for a flow that is not installed: `Dropped`."""
 
-    flow_name: str
+    flow_name: Text
 
 
 @message(name="rpc.Drain")

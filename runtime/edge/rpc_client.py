@@ -90,6 +90,9 @@ A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# What an answer has; the routing frame is only at the node.
+ANSWER_PARTS: Final = 3
+
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 30.0
 
@@ -429,7 +432,7 @@ class RpcClient:
 
     def _read(self) -> None:
         while True:
-            frames = [frame.bytes for frame in self._socket.receive()]
+            frames = [frame.bytes for frame in self._socket.receive(parts_max=ANSWER_PARTS)]
             if len(frames) != 3:
                 continue
             version, number_bytes, body = frames

@@ -9,23 +9,24 @@ newest `FlowDetail` replaces one that was not sent yet, and a client that does n
 import itertools
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self, assert_never
 
 import gevent
-import gevent.pool
 import zmq
 
 from runtime.codec import decode, encode
 from runtime.edge.rpc_record import recorded
 from runtime.edge.rpc_socket import RpcSocket
+from runtime.edge.rpc_waiting import WaitingRequests
 from runtime.edge.rpc_watches import Caller, Watch, Watches
 from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
 from runtime.edge.zmq_stats import TransportStats
 from runtime.errors import ConfigurationError, SennitError
 from runtime.ids import FlowId, UserName
-from runtime.limits import FRAME_BYTES_MAX
+from runtime.limits import DEFAULT_RPC_LIMITS, RpcLimits
 from runtime.operations import (
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
@@ -74,19 +75,21 @@ from runtime.rpc_messages import (
     WatchFlow,
     failure,
 )
+from runtime.seldom_log import SeldomLog
 
 log = logging.getLogger("sennit.rpc")
-
-# Each holds a greenlet and a request in memory.
-WAITING_REQUESTS_MAX: Final = 1_000
-
-WATCHES_PER_CLIENT_MAX: Final = 1_000
 
 # Answers queued for one client that does not read; then it is dropped.
 QUEUED_ANSWERS_MAX: Final = 1_000
 
+# What a request has, with the routing frame.
+PARTS: Final = 4
+
+LINES_PER_SUBJECT: Final = 20
+
 # A client that asks without pause must not keep flows and other greenlets waiting.
 REQUESTS_PER_TURN: Final = 64
+TURN_SECONDS: Final = 0.005
 
 # A flow that moves a thousand times a second is drawn twenty times.
 PUSH_PAUSE_SECONDS: Final = 0.05
@@ -138,15 +141,18 @@ class RpcServer:
         address: str,
         keys: CurveKeys,
         users: Iterable[RpcUser],
+        limits: RpcLimits = DEFAULT_RPC_LIMITS,
     ) -> None:
         self._operations = operations
         self._address = address
         self._user_by_key = {user.public_key: user for user in users}
         self._watches = Watches()
-        self._waiting = gevent.pool.Pool(WAITING_REQUESTS_MAX)
+        self._limits = limits
+        self._waiting = WaitingRequests(limits)
+        self._log = SeldomLog(log, burst=LINES_PER_SUBJECT)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._zap = ZapHandler(self._context, self._user_by_key.__contains__, TransportStats())
-        self._socket = RpcSocket(_router(self._context, keys))
+        self._socket = RpcSocket(_router(self._context, keys, limits))
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._is_closed = False
 
@@ -183,6 +189,15 @@ class RpcServer:
         self._zap.close()
         self._context.term()
 
+    def usage(self) -> list[tuple[str, int, int]]:
+        """Return each limit by name, with what is used of it, or what one user uses at most."""
+        watches = max(self._watches.count_of.values(), default=0)
+        return [
+            *self._waiting.usage(),
+            ("rpc_watches_per_user_max", self._limits.rpc_watches_per_user_max, watches),
+            ("rpc_request_bytes_max", self._limits.rpc_request_bytes_max, 0),
+        ]
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -198,18 +213,27 @@ class RpcServer:
     # Requests
 
     def _serve(self) -> None:
+        until = time.monotonic() + TURN_SECONDS
         for count in itertools.count(1):
-            if count % REQUESTS_PER_TURN == 0:
+            if count % REQUESTS_PER_TURN == 0 or time.monotonic() > until:
                 gevent.sleep(0)
-            frames = self._socket.receive()
-            client = frames[0].bytes
-            number = frames[2].bytes if len(frames) == 4 else b""
-            caller = Caller(client, number)
-            if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
-                self._send(caller, failure(_other_version(frames[1].bytes)))
-                continue
-            user = self._user_by_key[str(frames[3].get(USER_ID)).encode()]
-            self._take(caller, user, frames[3].bytes)
+                until = time.monotonic() + TURN_SECONDS
+            frames = self._socket.receive(parts_max=PARTS)
+            try:
+                self._take_frames(frames)
+            # Nothing that a user sends may end this loop, which serves all of them.
+            except Exception as error:
+                self._log.say(logging.ERROR, "request", "a request was dropped", error=error)
+
+    def _take_frames(self, frames: list[zmq.Frame]) -> None:
+        client = frames[0].bytes
+        number = frames[2].bytes if len(frames) == PARTS else b""
+        caller = Caller(client, number)
+        if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
+            self._send(caller, failure(_other_version(frames[1].bytes)))
+            return
+        user = self._user_by_key[str(frames[3].get(USER_ID)).encode()]
+        self._take(caller, user, frames[3].bytes)
 
     def _take(self, caller: Caller, user: RpcUser, body: bytes) -> None:
         try:
@@ -245,17 +269,16 @@ class RpcServer:
                 )
 
     def _answer_when_ready(self, caller: Caller, user: RpcUser, request: MayWait) -> None:
-        if self._waiting.full():
-            busy = NodeBusy(
-                f"the node has {WAITING_REQUESTS_MAX} requests under way; try again in a moment"
+        def ask() -> Answer:
+            return recorded(user.name, request, self._perform(user, request))
+
+        is_intervention = not isinstance(request, StartFlow | GetResult)
+        try:
+            self._waiting.begin(
+                user.name, lambda: self._answer(caller, ask), is_intervention=is_intervention
             )
+        except NodeBusy as busy:
             self._send(caller, failure(busy))
-            return
-        self._waiting.spawn(
-            self._answer,
-            caller,
-            lambda: recorded(user.name, request, self._perform(user, request)),
-        )
 
     def _answer(self, caller: Caller, ask: Callable[[], Answer]) -> None:
         """Send what ``ask`` returns or raises. The one place where an error becomes an answer."""
@@ -263,13 +286,22 @@ class RpcServer:
             answer = ask()
         except SennitError as error:
             answer = failure(error)
-        except Exception:
-            answer = self._failed_here()
+        except (KeyboardInterrupt, gevent.GreenletExit):
+            raise
+        # Also what would end the process: it is the code of an app that raised it.
+        except BaseException as error:
+            answer = self._failed_here(error)
         self._send(caller, answer)
 
-    def _failed_here(self) -> Failure:
+    def _failed_here(self, error: BaseException) -> Failure:
         error_id = secrets.token_hex(8)
-        log.exception("rpc request failed", extra={"error_id": error_id})
+        self._log.say(
+            logging.ERROR,
+            "failed",
+            f"rpc request failed, error id {error_id}",
+            extra={"error_id": error_id},
+            error=error,
+        )
         return failure(RequestFailed(error_id))
 
     def _look(self, user: RpcUser, request: Look) -> Answer:
@@ -357,14 +389,12 @@ class RpcServer:
     def _watch(self, caller: Caller, user: RpcUser, request: WatchFlow) -> None:
         # A number used twice would leave the first watch without anybody to close it.
         self._watches.forget(caller)
-        of_client = self._watches.by_client.setdefault(caller.client, {})
-        watch = Watch()
+        watch = Watch(user=user.name)
 
         def open_it() -> None:
-            if len(of_client) >= WATCHES_PER_CLIENT_MAX:
-                raise NodeBusy(
-                    f"one client may watch {WATCHES_PER_CLIENT_MAX} flows; end some first"
-                )
+            most = self._limits.rpc_watches_per_user_max
+            if self._watches.count_of[user.name] >= most:
+                raise NodeBusy(f"user {user.name!r} watches {most:,} flows; end some first")
             self._require(user, "watch", request.flow_id)
             watch.flow_watch = self._operations.watch(
                 FlowId(request.flow_id), lambda: self._watches.mark(caller, watch)
@@ -375,11 +405,11 @@ class RpcServer:
         except SennitError as error:
             self._watches.forget(caller)
             self._send(caller, failure(error))
-        except Exception:  # the request fails, not the server
+        except Exception as error:  # the request fails, not the server
             self._watches.forget(caller)
-            self._send(caller, self._failed_here())
+            self._send(caller, self._failed_here(error))
         else:
-            of_client[caller.number] = watch
+            self._watches.add(caller, watch)
             self._watches.mark(caller, watch)
 
     def _push(self) -> None:
@@ -397,9 +427,9 @@ class RpcServer:
             return
         try:
             detail = watch.flow_watch.detail()
-        except Exception:  # one watch fails, not all of them
+        except Exception as error:  # one watch fails, not all of them
             self._watches.forget(caller)
-            self._send(caller, self._failed_here())
+            self._send(caller, self._failed_here(error))
             return
         if detail.row.is_ended:
             self._watches.forget(caller)
@@ -418,20 +448,22 @@ class RpcServer:
         """Send without waiting. A client that has gone, or does not read, loses its watches."""
         try:
             body = encode(answer)
-        except SennitError:
-            body = encode(self._failed_here())
+        except Exception as error:
+            body = encode(self._failed_here(error))
         try:
             self._socket.send([caller.client, VERSION, caller.number, body])
         except zmq.Again:
-            log.warning("rpc client does not read its answers and is dropped")
+            self._log.warn("unread", "an rpc client does not read its answers and is dropped")
             self._watches.forget_client(caller.client)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
-                raise
+                self._log.warn("unsent", f"an answer can't be sent: {error}")
             self._watches.forget_client(caller.client)
 
 
-def _router(context: zmq.Context[zmq.Socket[bytes]], keys: CurveKeys) -> zmq.Socket[bytes]:
+def _router(
+    context: zmq.Context[zmq.Socket[bytes]], keys: CurveKeys, limits: RpcLimits
+) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.ROUTER)
     socket.curve_server = True
     socket.curve_publickey = keys.public_key
@@ -439,7 +471,7 @@ def _router(context: zmq.Context[zmq.Socket[bytes]], keys: CurveKeys) -> zmq.Soc
     socket.zap_domain = ZAP_DOMAIN
     socket.linger = LINGER_MS
     socket.sndhwm = QUEUED_ANSWERS_MAX
-    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.maxmsgsize = limits.rpc_request_bytes_max
     socket.heartbeat_ivl = HEARTBEAT_MS
     # Without it, an answer to a client that has gone would look as if it had been sent.
     socket.router_mandatory = True

@@ -34,14 +34,25 @@ class RpcSocket:
         """Whether it was closed."""
         return self.raw.closed
 
-    def receive(self) -> list[zmq.Frame]:
-        """Wait for a message; only the calling greenlet waits."""
+    def receive(self, *, parts_max: int) -> list[zmq.Frame]:
+        """Wait for a message; only the calling greenlet waits.
+
+        Of one with more parts than ``parts_max``, one more is returned, and the rest dropped.
+        """
         while True:
             self._may_have_input.clear()
             try:
-                return self.raw.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = [self.raw.recv(zmq.NOBLOCK, copy=False)]
             except zmq.Again:
                 self._may_have_input.wait()
+                continue
+            # All parts of a message arrive together.
+            part = frames[0]
+            while part.more:
+                part = self.raw.recv(zmq.NOBLOCK, copy=False)
+                if len(frames) <= parts_max:
+                    frames.append(part)
+            return frames
 
     def send(self, frames: list[bytes]) -> None:
         """Send without waiting; raises `zmq.Again` if the peer does not keep up."""

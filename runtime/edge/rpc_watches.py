@@ -1,10 +1,12 @@
 """Who watches which flow over the RPC, and what is new to tell them."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import gevent.event
 
+from runtime.ids import UserName
 from runtime.operations import FlowWatch
 
 
@@ -19,6 +21,7 @@ class Caller(NamedTuple):
 class Watch:
     """One client watches one flow."""
 
+    user: UserName
     flow_watch: FlowWatch | None = None
     is_closed: bool = False
 
@@ -35,7 +38,13 @@ class Watches:
 
     by_client: dict[bytes, dict[bytes, Watch]] = field(default_factory=dict)
     dirty: dict[Caller, Watch] = field(default_factory=dict)
+    count_of: Counter[UserName] = field(default_factory=Counter)
     is_dirty: gevent.event.Event = field(default_factory=gevent.event.Event)
+
+    def add(self, caller: Caller, watch: Watch) -> None:
+        """Remember an open watch."""
+        self.by_client.setdefault(caller.client, {})[caller.number] = watch
+        self.count_of[watch.user] += 1
 
     def mark(self, caller: Caller, watch: Watch) -> None:
         """Have the watch sent soon."""
@@ -49,6 +58,9 @@ class Watches:
         watch = of_client.pop(caller.number, None)
         if watch is not None:
             watch.close()
+            self.count_of[watch.user] -= 1
+            if not self.count_of[watch.user]:
+                del self.count_of[watch.user]
         self.dirty.pop(caller, None)
         if not of_client:
             self.by_client.pop(caller.client, None)

@@ -6,6 +6,7 @@ from runtime.edge.keystore import new_curve_keys
 from runtime.edge.rpc_client import RpcAddress, RpcClient
 from runtime.edge.rpc_server import RpcServer, RpcUser
 from runtime.ids import UserName
+from runtime.limits import DEFAULT_RPC_LIMITS, RpcLimits
 from runtime.permissions import Permissions, permissions
 from tests.runtime.edge.fake_node import FakeNode
 
@@ -47,12 +48,13 @@ class Network:
             for name, texts in granted.items()
         ]
 
-    def serve(self) -> RpcServer:
+    def serve(self, limits: RpcLimits = DEFAULT_RPC_LIMITS) -> RpcServer:
         server = RpcServer(
             self.node,
             address=self.endpoint,
             keys=self.server_keys,
             users=self.users(),
+            limits=limits,
         )
         self.endpoint = server.start()
         return server

@@ -14,9 +14,9 @@ from runtime.codec import decode, encode
 from runtime.edge import rpc_client, rpc_server
 from runtime.edge.rpc_client import RpcClient
 from runtime.edge.rpc_server import RpcServer
-from runtime.errors import BadMessage, MisuseError, UnserialisableMessage
+from runtime.errors import BadMessage, FlowKilled, MisuseError, UnserialisableMessage
 from runtime.ids import FlowId
-from runtime.limits import MESSAGE_BYTES_MAX
+from runtime.limits import MESSAGE_BYTES_MAX, RpcLimits
 from runtime.operations import Arguments, FlowDetail, NodeInfo
 from runtime.rpc_messages import (
     VERSION,
@@ -190,12 +190,12 @@ def test_an_answer_that_came_just_before_the_connection_was_lost_counts(network:
 # Bounds and strange messages
 
 
+@pytest.mark.parametrize("bound", ["rpc_requests_max", "rpc_requests_per_user_max"])
 def test_too_many_waiting_requests_are_refused_and_the_node_goes_on(
-    network: Network, monkeypatch: pytest.MonkeyPatch
+    network: Network, bound: str
 ) -> None:
-    monkeypatch.setattr(rpc_server, "WAITING_REQUESTS_MAX", 2)
     network.server.close()
-    network.server = network.serve()
+    network.server = network.serve(RpcLimits(**{bound: 2}))
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait").id
     waiting = [gevent.spawn(client.result, flow_id, SECONDS) for _ in range(2)]
@@ -205,21 +205,22 @@ def test_too_many_waiting_requests_are_refused_and_the_node_goes_on(
     with pytest.raises(NodeBusy):
         client.result(flow_id, SECONDS)
 
-    network.node.end(network.node.by_id[flow_id], result=None)
-    assert [greenlet.get().text for greenlet in waiting] == ["None", "None"]
+    assert client.kill(flow_id)
+    for greenlet in waiting:
+        with pytest.raises(FlowKilled):
+            greenlet.get()
 
 
-def test_too_many_watches_of_one_client_are_refused(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rpc_server, "WATCHES_PER_CLIENT_MAX", 1)
+def test_too_many_watches_of_one_user_are_refused_over_all_connections(network: Network) -> None:
+    network.server.close()
+    network.server = network.serve(RpcLimits(rpc_watches_per_user_max=1))
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait").id
     first = client.watch(flow_id)
     next(first)
 
     with pytest.raises(NodeBusy):
-        next(client.watch(flow_id))
+        next(network.client("ann").watch(flow_id))
 
     network.node.by_id[flow_id].progress.set("Paying")
     assert next(first).progress[0].status == "done"
