@@ -123,6 +123,9 @@ driver_in_thread: Final[ContextVar[Driver | None]] = ContextVar("driver_in_threa
 """The driver of code that a flow runs in a native thread, where it has no greenlet."""
 
 
+_switch: Final = greenlet.greenlet.switch
+
+
 class FlowGreenlet(greenlet.greenlet):
     """The greenlet that a flow lives in; everything it calls finds its driver here."""
 
@@ -145,7 +148,7 @@ class FlowGreenlet(greenlet.greenlet):
         """Resume it, as gevent does when a step goes on; it is noted that the flow has the loop."""
         self.note.enter(self.key)
         try:
-            return super().switch(*values)
+            return _switch(self, *values)
         finally:
             self.note.leave()
 

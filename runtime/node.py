@@ -42,7 +42,7 @@ from runtime.edge.watchdog import Watchdog
 from runtime.edge.zmq_transport import ZmqTransport
 from runtime.engine.engine import Engine
 from runtime.engine.flow_ids import key_of
-from runtime.engine.holding import HoldAtStart
+from runtime.engine.holding import HoldAtStart, NoNote
 from runtime.engine.running import look_at
 from runtime.errors import ConfigurationError, InFlow, NodeStopped
 from runtime.flow import Flow, Responder
@@ -51,7 +51,7 @@ from runtime.ids import FlowId, PeerName
 from runtime.node_operations import EngineOperations
 from runtime.node_verbs import NodeVerbs
 from runtime.party import Party
-from runtime.ports import Signal
+from runtime.ports import RunNote, Signal
 
 log = logging.getLogger("sennit.node")
 
@@ -156,7 +156,7 @@ class Node(NodeVerbs):
         )
         transport = self._transport
         directory.when_changed(lambda: loop.call_soon(transport.peers_changed))
-        run_note = LastRun(config.store_directory)
+        run_note = _open_note(config.store_directory)
         self._engine = Engine(
             host=host,
             store=self._store,
@@ -280,7 +280,20 @@ class Node(NodeVerbs):
         return self._engine
 
 
-def _note(run_note: LastRun, flow_id: FlowId | None) -> None:
+def _open_note(directory: Path) -> RunNote:
+    """Open the note of which flow runs; without it (a full disk) the node runs all the same."""
+    try:
+        return LastRun(directory)
+    except OSError as error:
+        log.warning(
+            "can't note which flow is running, so a flow that ends the node again and again will "
+            "not be held: %s",
+            error,
+        )
+        return NoNote()
+
+
+def _note(run_note: RunNote, flow_id: FlowId | None) -> None:
     """Note which flow has stopped the loop; called by the watchdog, from its thread."""
     if flow_id is None:
         run_note.leave()

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import gevent
 from gevent.monkey import get_original
 
 from runtime import flow, sleep, step
+
+log = logging.getLogger(__name__)
 
 really_sleep = get_original("time", "sleep")
 
@@ -158,6 +161,7 @@ def get_on(path: str) -> int:
 
 @step
 def nap_plainly() -> None:
+    log.info("going to nap")
     time.sleep(LONG_SECONDS)
 
 

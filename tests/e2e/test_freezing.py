@@ -147,6 +147,7 @@ def test_sighup_stops_a_node_in_good_order(alice: NodeProcess) -> None:
 
 def test_what_libraries_wait_in_holds_up_nobody_because_it_is_patched(alice: NodeProcess) -> None:
     begin(alice, "nap")
+    alice.wait_until(lambda: "going to nap" in alice.output(), "gone to nap", SECONDS)
 
     assert double_of(alice, 21) == "42"
     program = alice.rpc.start_flow("tests.e2e.stubborn_flows.run_program").id

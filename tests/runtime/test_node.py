@@ -11,6 +11,7 @@ import pytest
 from runtime import flow, step
 from runtime.atomic import StoreTxn, atomic
 from runtime.config import NodeConfig
+from runtime.edge.last_run import LAST_RUN_FILE
 from runtime.errors import (
     BadArguments,
     ConfigurationError,
@@ -55,6 +56,22 @@ def test_a_flow_is_started_and_its_result_awaited(node: Node) -> None:
     assert handle.result(SECONDS) == 5
     assert handle.status == "completed"
     assert node.handle(handle.id).result(SECONDS) == 5
+
+
+def test_a_node_that_can_not_note_who_runs_says_so_and_runs(
+    network: CreatedNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = NodeConfig.load(network.nodes[1].directory)
+    config.store_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note = config.store_directory / LAST_RUN_FILE
+    note.mkdir()
+
+    with Node(config, sync=False) as node:
+        value = node.start_flow(flows.add, 2, 3).result(SECONDS)
+    note.rmdir()
+
+    assert value == 5
+    assert "can't note which flow is running" in caplog.text
 
 
 def test_arguments_that_do_not_fit_start_nothing(node: Node) -> None:
