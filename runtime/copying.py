@@ -4,7 +4,8 @@ from typing import Final, cast
 
 import msgspec
 
-_UNCHANGEABLE: Final = frozenset({type(None), bool, int, float, str, bytes})
+UNCHANGEABLE: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""Types whose values `apart` returns as they are, for who wants to spare the call."""
 
 
 def apart(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -14,14 +15,14 @@ def apart(values: tuple[object, ...]) -> tuple[object, ...]:
     it is.
     """
     for value in values:
-        if type(value) not in _UNCHANGEABLE:
+        if type(value) not in UNCHANGEABLE:
             return tuple(map(_copy, values))
     return values
 
 
 def _copy(value: object) -> object:
     cls = type(value)
-    if cls in _UNCHANGEABLE:
+    if cls in UNCHANGEABLE:
         return value
     match value:
         case list():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from runtime.atomic import AtomicFunction
-from runtime.copying import apart
+from runtime.copying import UNCHANGEABLE, apart
 from runtime.core.events import StepAttempted, StepIntended, Stepped
 from runtime.core.flow_machine import Differs, StepEvent
 from runtime.core.triage import is_for_hospital
@@ -62,8 +62,13 @@ def run_step(
     assert current is not None
     scope: Driver = run.step_scope  # type: ignore[assignment]  # as far as a step needs one
     current.driver = scope
+    given = arguments
+    for argument in arguments:
+        if type(argument) not in UNCHANGEABLE:
+            given = apart(arguments)
+            break
     try:
-        value = step.function(*apart(arguments))
+        value = step.function(*given)
     except BaseException as error:  # a failed attempt is a value to the retry policy
         _leave_scope(run, current, error)
         if isinstance(error, _NOT_OF_THE_STEP):
