@@ -40,7 +40,8 @@ from runtime.decoding import (
     typed_decoder,
 )
 from runtime.errors import BadMessage, MisuseError, UnexpectedMessage, UnserialisableMessage
-from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX
+from runtime.item_count import has_too_many_items
+from runtime.limits import FINGERPRINT_BYTES_INLINE_MAX, MESSAGE_BYTES_MAX, MESSAGE_ITEMS_MAX
 from runtime.message_class import class_named, message_class, message_enum, name_of
 from runtime.nesting import nests_deeper
 from runtime.schema import BUILTIN_KINDS, CONTAINERS, is_open, open_fields, sorts_partly, type_text
@@ -161,7 +162,7 @@ def unpack(packed: Packed, expected: object) -> object:
     decoder = plan.by_kind.get(packed.type) or plan.learn(packed.type)
     body = packed.body
     if len(body) > _LEVELS_READ_MAX:
-        _check_nesting(packed.type, body)
+        _check_shape(packed.type, body)
     try:
         return decoder(body)
     except msgspec.ValidationError as error:
@@ -180,7 +181,7 @@ def check_expected(expected: object) -> None:
 def unpack_any(packed: Packed) -> object:
     """Return the value as what it says it is; raises `BadMessage` if it is not."""
     decoder = decoder_of_kind(packed.type)
-    _check_nesting(packed.type, packed.body)
+    _check_shape(packed.type, packed.body)
     try:
         return decoder(packed.body)
     except Exception as error:
@@ -214,7 +215,7 @@ def decode(body: bytes, expected: object) -> object:
     """Return the value that `encode` has written, as ``expected``; raises `BadMessage`."""
     decoder = typed_decoder(expected)
     if len(body) > _LEVELS_READ_MAX:
-        _check_nesting(type_text(expected), body)
+        _check_shape(type_text(expected), body)
     try:
         return decoder(body)
     # As in `unpack`: whatever a hostile body provokes.
@@ -334,13 +335,21 @@ def _check_nothing_is_lost(value: object, body: bytes) -> None:
 def _checked(cls: type, body: bytes) -> bytes:
     if len(body) > MESSAGE_BYTES_MAX:
         raise _too_large(cls, body)
+    if has_too_many_items(body):
+        raise UnserialisableMessage(
+            cls.__qualname__,
+            f"value of more than {MESSAGE_ITEMS_MAX:,} parts",
+            "that is too much for one message; send it in chunks",
+        )
     if nests_deeper(body, _LEVELS_READ_MAX):
         raise UnserialisableMessage(cls.__qualname__, TOO_DEEP, TOO_DEEP_ADVICE)
     return body
 
 
-def _check_nesting(what: str, body: bytes) -> None:
-    """Refuse what a decoder might or might not read, depending on the stack of its caller."""
+def _check_shape(what: str, body: bytes) -> None:
+    """Refuse what would take too much memory, and what would need more stack than there may be."""
+    if has_too_many_items(body):
+        raise BadMessage(f"no valid {what}: it has more than {MESSAGE_ITEMS_MAX:,} parts")
     if nests_deeper(body, _LEVELS_READ_MAX):
         raise BadMessage(f"no valid {what}: it is nested too deeply")
 

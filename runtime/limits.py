@@ -8,6 +8,9 @@ MIB: Final = 1024 * 1024
 # One payload. Larger things travel as attachments, in chunks.
 MESSAGE_BYTES_MAX: Final = 10 * MIB
 
+# All values in one payload, the innermost too: each may take a hundred bytes in memory.
+MESSAGE_ITEMS_MAX: Final = 1_000_000
+
 # What an exception takes along to a peer or into the journal. It is an answer, not a payload.
 ERROR_CHARACTERS_MAX: Final = 4_096
 ERROR_BYTES_MAX: Final = 64 * 1024
