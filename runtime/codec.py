@@ -143,7 +143,9 @@ def pack(value: object, *, keep_order: bool = False) -> Packed:
         body = _encode_sorted(value)
     except _REFUSED:
         body = _body_carefully(value, cls.__qualname__, keep_order)
-    return Packed(kind, _checked(cls, body))
+    if len(body) > _LEVELS_READ_MAX:
+        _checked(cls, body)
+    return Packed(kind, body)
 
 
 @overload

@@ -4,8 +4,10 @@ import pytest
 
 from ledger.errors import IdentityUnproven, SessionMissing
 from ledger.stores.identities import OWN_KEYS, own_keys, owner_of
+from runtime.errors import MisuseError
 from runtime.keys import PrivateKey, PublicKey
 from runtime.party import AnonymousParty
+from runtime.ports import Batch
 from tests.ledger.flows import deals, identity_flows
 from tests.ledger.flows.net import Net, states
 from tests.ledger.parties import Deal
@@ -64,6 +66,34 @@ def test_no_two_one_time_keys_are_the_same() -> None:
 
     assert len({key.data for key in keys}) == 5
     assert len(list(own_keys(net.alice.host))) == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1" * 100])
+def test_a_one_time_key_that_can_not_be_read_costs_no_start_and_no_other_key(
+    damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = Net(identity_flows)
+    keys = net.alice.start_flow(identity_flows.make_keys, 3).result()
+    rows = dict(net.alice.host.scan(OWN_KEYS, b"", None))
+    [lost, *_] = rows
+    net.alice.crash()
+    batch = Batch()
+    batch.put(OWN_KEYS, lost, damage)
+    net.alice.store.submit(batch, lambda: None)
+
+    net.alice.start()
+
+    signing = [key for key in keys if can_sign(net, key)]
+    assert len(signing) == 2
+    assert lost.hex() in caplog.text
+
+
+def can_sign(net: Net, key: PublicKey) -> bool:
+    try:
+        net.alice.host.signer.sign(key, b"content")
+    except MisuseError:
+        return False
+    return True
 
 
 def test_an_unknown_party_has_no_owner() -> None:
