@@ -19,6 +19,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from runtime.codec import Packed, encode, fingerprint, pack
+from runtime.decoding import TAG_BYTES
 from runtime.errors import SennitError
 from runtime.message_class import TAG_FIELD, class_named, name_of
 from runtime.schema import message_classes
@@ -88,6 +89,22 @@ def shape_of_arguments(arguments: Arguments, values: Sequence[object]) -> bytes:
     if not untyped:
         return arguments.shape
     return _shape((*(form for form, is_packed in arguments.forms() if not is_packed), *untyped))
+
+
+def shape_of_message(packed: Packed, noted: bytes) -> bytes:
+    """Return the shape of a message; of a list or dict, of what was in such ones before, too."""
+    cls = class_named(packed.type)
+    if cls is not None:
+        return shape_of(cls)
+    if TAG_BYTES not in packed.body:
+        return noted
+    names: set[str] = set()
+    _collect_names(_decode_tree(packed.body), names)
+    classes = (class_named(name) for name in names)
+    now = _shape(cls for cls in classes if cls is not None)
+    if not noted or not now:
+        return now or noted
+    return _encode_shape({**_decode_shape.decode(noted), **_decode_shape.decode(now)})
 
 
 def message_difference(recorded: bytes, packed: Packed, shape: bytes) -> str:
@@ -270,6 +287,26 @@ def _new_field(name: str, key: str) -> str:
     return f"the field {key!r} of {name} is new, and its value is not its default"
 
 
+def _collect_names(tree: Any, names: set[str]) -> None:
+    match tree:
+        case list():
+            for part in tree:
+                _collect_names(part, names)
+        case dict():
+            if TAG_FIELD in tree:
+                names.add(str(tree[TAG_FIELD]))
+            for part in tree.values():
+                _collect_names(part, names)
+        case Ext() if tree.code in _NESTED:
+            _collect_names(_decode_tree(bytes(tree.data)), names)
+        case _:
+            pass
+
+
+def _encode_shape(fields: Mapping[str, Sequence[str]]) -> bytes:
+    return _encode_tree(dict(sorted(fields.items())))
+
+
 def _shape(annotations: Iterable[object]) -> bytes:
     fields: dict[str, list[str]] = {}
     for annotation in annotations:
@@ -278,7 +315,7 @@ def _shape(annotations: Iterable[object]) -> bytes:
             if name is not None:
                 struct = cast(type[msgspec.Struct], cls)
                 fields[name] = list(struct.__struct_encode_fields__)
-    return _encode_tree(dict(sorted(fields.items()))) if fields else b""
+    return _encode_shape(fields) if fields else b""
 
 
 def _is_default(name: str, key: str, part: object) -> bool:

@@ -185,7 +185,7 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
             path=path, session=number, type_name=packed.type, content=mark, differs=differs
         )
         return
-    mark = message_to_record(run, packed.type, mark)
+    mark = message_to_record(run, packed, mark)
     machine = run.sessions[number]
     if went_along:
         run.append(Sent(run.now(), path, number, 0, packed.type, mark))

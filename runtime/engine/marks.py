@@ -13,10 +13,9 @@ from runtime.evolution import (
     is_digest,
     message_difference,
     shape_in,
-    shape_of,
     shape_of_arguments,
+    shape_of_message,
 )
-from runtime.message_class import class_named
 from runtime.signatures import Arguments
 
 if TYPE_CHECKING:
@@ -34,12 +33,12 @@ def arguments_to_record(
     return _with_shape(run, name, mark, shape_of_arguments(arguments, values))
 
 
-def message_to_record(run: "FlowRun", kind: str, mark: bytes) -> bytes:
+def message_to_record(run: "FlowRun", packed: Packed, mark: bytes) -> bytes:
     """Return the mark with the shape, if it is a digest and the flow has not recorded that yet."""
     if not is_digest(mark):
         return mark
-    cls = class_named(kind)
-    return _with_shape(run, _key_of(kind), mark, b"" if cls is None else shape_of(cls))
+    key = _key_of(packed.type)
+    return _with_shape(run, key, mark, shape_of_message(packed, run.shapes.get(key, b"")))
 
 
 def arguments_differ(

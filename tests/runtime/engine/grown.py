@@ -19,7 +19,7 @@ MODULE: Final = "tests_grown_app"
 
 BEFORE: Final = """
 from runtime import (
-    Party, Session, StoreTxn, atomic, flow, initiate, message, responder, sleep, step
+    Party, Retry, Session, StoreTxn, atomic, flow, initiate, message, responder, sleep, step
 )
 
 @message
@@ -52,6 +52,18 @@ def note(text: str) -> None:
 def anything(what):
     pass
 
+@step(kind="at_most_once")
+def once(order: Order) -> None:
+    pass
+
+@step(retry=Retry(attempts=2, first_delay=0.1))
+def again_and_again(lines: list[Line], what) -> None:
+    attempts.append(1)
+    if len(attempts) % 2:
+        raise ConnectionError("again")
+
+attempts: list[int] = []
+
 @atomic
 def keep(txn: StoreTxn, order: Order) -> None:
     pass
@@ -74,6 +86,10 @@ def place(peer: Party) -> str:
         charge(order)
         note(order.buyer)
         anything(order)
+        once(order)
+        again_and_again(order.lines, order)
+        session.send([order])
+        session.send({"line": (Tick(2), "and a text of some length")})
         keep(order)
         inner(order)
     session.send("text")
