@@ -11,6 +11,7 @@ from runtime.cli.main import cli
 from runtime.config import NodeConfig
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.log_file import LOG_NAMES
+from runtime.errors import StoreDamaged
 from runtime.network_bootstrap import create_network
 from runtime.node import Node
 from runtime.ports import Batch, Space
@@ -163,3 +164,13 @@ def test_a_node_that_never_ran_has_no_store(tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert "there is no store at" in found.stderr
     assert not (directory / "store").exists()
+
+
+def test_a_damaged_row_that_is_asked_for_is_an_error_and_no_wrong_answer(directory: Path) -> None:
+    # Breaks when a client id whose row is damaged counts as new, and its flow runs again.
+    change(directory, b"c-3", b"c-9")
+
+    with Node(directory) as node:
+        assert node.options(client_id="c-2").start_flow(add, 2, 1).result() == 3
+        with pytest.raises(StoreDamaged, match="in space 'client_ids'"):
+            node.options(client_id="c-3").start_flow(add, 3, 1)

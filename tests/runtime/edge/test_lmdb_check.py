@@ -294,3 +294,64 @@ def test_a_damaged_list_of_free_pages_is_torn(path: Path) -> None:
         overwrite(path, leaf + node + 16, b"\xff\xff")
 
     assert "the tree of free pages has a damaged list" in refusal(path)
+
+
+def pages_of(path: Path, flags: int) -> list[int]:
+    """Return where pages of a kind begin, used or not."""
+    content = (path / "data.mdb").read_bytes()[: (last_page(path) + 1) * PAGE]
+    return [
+        page
+        for page in range(2 * PAGE, len(content), PAGE)
+        if int.from_bytes(content[page + 10 : page + 12], sys.byteorder) == flags
+    ]
+
+
+def u16(content: bytes, offset: int) -> int:
+    return int.from_bytes(content[offset : offset + 2], sys.byteorder)
+
+
+def test_impossible_numbers_of_transactions_are_torn(path: Path) -> None:
+    # Breaks when LMDB reads an older meta page, whose pages were written over since.
+    overwrite(path, 144, (10**6).to_bytes(8, sys.byteorder))
+
+    assert "pages 0 and 1 have transactions 1000000 and" in refusal(path)
+
+
+def test_a_tree_of_another_kind_is_torn(path: Path) -> None:
+    patched_tree(path, b"rows.journal", b"\0\0\0\0" + (4).to_bytes(2, sys.byteorder))
+
+    assert "the tree of rows.journal has a damaged root" in refusal(path)
+
+
+def test_a_branch_that_is_not_in_order_is_torn(path: Path) -> None:
+    content = (path / "data.mdb").read_bytes()
+    for page in pages_of(path, 1):
+        second = page + u16(content, page + 18)
+        overwrite(path, second + 8, b"\xff" * u16(content, second + 6))
+
+    assert "is not in order" in refusal(path)
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="it looks for little-endian numbers")
+def test_a_large_value_that_is_longer_than_its_pages_is_torn(path: Path) -> None:
+    # Breaks when LMDB is let to read beyond the end of its map.
+    content = (path / "data.mdb").read_bytes()[: (last_page(path) + 1) * PAGE]
+    for _, reference in large_values(path):
+        key_bytes = next(n for n in (1, 2, 3) if content[reference - n - 2] == n)
+        overwrite(path, reference - key_bytes - 6, b"\xff\x7f")
+
+    assert "has impossible bounds" in refusal(path)
+
+
+def test_a_node_that_leaves_its_page_is_torn_though_the_sum_of_all_is_right(path: Path) -> None:
+    content = (path / "data.mdb").read_bytes()
+    for page in pages_of(path, 2):
+        count = (u16(content, page + 12) - 16) // 2
+        nodes = sorted(page + u16(content, page + 16 + 2 * n) for n in range(count))
+        rows = [node for node in nodes if u16(content, node) == 104 and not u16(content, node + 4)]
+        if len(rows) > 20 and rows[-1] == nodes[-1]:
+            for node in rows[:20]:
+                overwrite(path, node, (4).to_bytes(2, sys.byteorder))
+            overwrite(path, rows[-1], (2_104).to_bytes(2, sys.byteorder))
+
+    assert "has a node that leaves it" in refusal(path)

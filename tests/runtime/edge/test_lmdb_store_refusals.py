@@ -11,7 +11,7 @@ import lmdb
 import msgspec
 import pytest
 
-from runtime.edge.lmdb_format import GENERATIONS, HEADER, MERGED, META, WRITTEN
+from runtime.edge.lmdb_format import GENERATIONS, HEADER, MERGED, META, WRITTEN, encode_number
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.edge.log_file import LOG_NAMES, create_log_files
 from runtime.edge.log_records import HEAD_BYTES, decode_head, encode_batch, encode_record
@@ -383,6 +383,14 @@ def test_a_count_of_no_number_is_torn(path: Path, key: bytes) -> None:
     edit(path, lambda txn, env: txn.put(key, b"12", db=env.open_db(META, txn)))
 
     assert f"{key.decode()} is damaged ('3132')" in refusal(path)
+
+
+@pytest.mark.parametrize("key", [GENERATIONS, MERGED, WRITTEN])
+def test_a_count_that_is_not_what_was_written_is_torn(path: Path, key: bytes) -> None:
+    other = encode_number(b"other", 7)
+    edit(path, lambda txn, env: txn.put(key, other, db=env.open_db(META, txn)))
+
+    assert f"{key.decode()} is damaged" in refusal(path)
 
 
 def test_a_lost_count_of_merged_generations_is_torn(path: Path) -> None:
