@@ -12,12 +12,13 @@ from ledger.hashing import SecureHash
 from ledger.identity import OneTimeIdentity
 from ledger.states import StateRef
 from ledger.stores.attachments import ATTACHMENTS
-from ledger.stores.coins import COINS
+from ledger.stores.coins import COINS, SPENT_COINS
 from ledger.stores.identities import IDENTITIES, OWN_KEYS
 from ledger.stores.locks import FLOW_LOCKS, LOCKS
 from ledger.stores.notary import CONSUMED, GRANTS, REQUESTS, Grant
 from ledger.stores.transactions import (
     COLLECTING,
+    DOUBLE_SPENDS,
     SPENT,
     TRANSACTIONS,
     UNNOTARISED_TRANSACTIONS,
@@ -42,6 +43,10 @@ def _attachment(key: bytes, value: bytes) -> None:
 
 def _hash_of_ref(key: bytes, value: bytes) -> tuple[StateRef, SecureHash]:
     return StateRef.from_key(key), SecureHash(value)
+
+
+def _double_spend(key: bytes, value: bytes) -> tuple[StateRef, SecureHash]:
+    return StateRef.from_key(key.removesuffix(value)), SecureHash(value)
 
 
 def _vault_row(key: bytes, value: bytes) -> tuple[StateRef, object]:
@@ -77,6 +82,8 @@ READERS: Final[Mapping[str, Reader]] = {
     UNNOTARISED_TRANSACTIONS.name: _message(Unnotarised),
     COLLECTING.name: _nothing,
     SPENT.name: _hash_of_ref,
+    DOUBLE_SPENDS.name: _double_spend,
+    SPENT_COINS.name: _hash_of_ref,
     STATES.name: _vault_row,
     LOG.name: _message(LogEntry),
     HEAD.name: _message(Head),

@@ -25,7 +25,7 @@ def test_the_rows_of_every_space_can_be_decoded(
         name
         for folder in folders
         for path in (ROOT / folder).rglob("*.py")
-        for name in re.findall(r'Space\("([\w.]+)"', path.read_text())
+        for name in re.findall(r'^\w+: Final = Space\("([\w.]+)"', path.read_text(), re.MULTILINE)
     }
 
     assert spaces == set(known)
