@@ -277,6 +277,16 @@ def test_a_signature_of_one_transaction_is_none_of_a_batch() -> None:
     assert not TransactionSignature(NOTARY.key, single.signature, proof).is_valid_notarys(ids[0])
 
 
+def test_a_notary_that_signs_as_a_party_has_notarised_nothing() -> None:
+    signed = signed_by_alice().signed_by(
+        [BOB.key, NOTARY.key],
+        lambda key, content: (BOB if key == BOB.key else NOTARY).sign(key, content),
+    )
+
+    with pytest.raises(SignatureRejected, match=NOTARY.key.fingerprint()):
+        signed.verify_signatures()
+
+
 def test_what_a_party_signs_is_no_notarisation_and_the_other_way_round() -> None:
     tx_id = SecureHash.of(b"1")
     partys = sign_one(tx_id, NOTARY.key, NOTARY.sign)

@@ -171,6 +171,33 @@ def test_a_request_in_the_name_of_another_is_refused() -> None:
         assert isinstance(answer, RequestRefusal)
 
 
+def test_what_another_has_signed_can_not_be_asked_for_again_by_us() -> None:
+    net = Net(deals)
+    shown = for_notary(built(net).transaction)
+    content = request_content(shown.id, claim_of(shown))
+    bobs = NotarisationRequest(
+        shown, net.bob.party, net.bob.signer.sign(net.bob.party.key, content)
+    )
+
+    answer = asked(net, bobs)
+
+    assert isinstance(answer, RequestRefusal)
+    assert "can't ask for" in answer.reason
+    assert list(net.notary.host.scan(GRANTS, b"", None)) == []
+
+
+def test_states_under_the_id_of_another_transaction_are_refused() -> None:
+    net = Net(deals)
+    shown = for_notary(built(net).transaction)
+    other = FilteredTransaction(SecureHash.of(b"another"), shown.roots, shown.groups)
+
+    answer = asked(net, request(net, built(net), other))
+
+    assert isinstance(answer, InvalidRefusal)
+    assert "do not lead to the id" in answer.reason
+    assert list(net.notary.host.scan(GRANTS, b"", None)) == []
+
+
 def test_a_node_that_is_no_notary_answers_no_request() -> None:
     net = Net(deals)
     signed = built(net)
