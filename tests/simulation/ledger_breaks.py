@@ -222,7 +222,7 @@ def leave_outputs_out_of_the_id(patch: Patch) -> None:
 
     patch.setattr(transactions, "group_roots", roots)
     # The other tests have the same transactions, and this cache knows their ids.
-    patch.setattr(transactions, "_wire_transaction", transactions.WireTransaction)
+    patch.setattr(transactions, "_decoded_ones", transactions._Decoded())
 
 
 def lose_the_change(patch: Patch) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ledger.hashing import SecureHash
 from ledger.states import StateRef
-from ledger.stores.coins import COINS
+from ledger.stores.coins import COINS, SPENT_COINS
 from ledger.stores.identities import OWN_KEYS
 from ledger.stores.locks import FLOW_LOCKS, LOCKS
 from ledger.stores.notary import CONSUMED, GRANTS, REQUESTS
@@ -38,6 +38,7 @@ WATCHED: Final = (
     OWN_KEYS,
     REQUESTS,
     SPENT,
+    SPENT_COINS,
     STATES,
     TRANSACTIONS,
     UNNOTARISED_TRANSACTIONS,

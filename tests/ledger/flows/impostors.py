@@ -1,7 +1,9 @@
 """Flows of the tests that go under the names of others; start them, but never register them."""
 
 from ledger.flows.finality import FinalityNews, Held
+from ledger.flows.notarise import NotarisationRequest
 from ledger.flows.receive_finality import (
+    Fate,
     FoundSignature,
     LostSignature,
     receive_finality,
@@ -9,8 +11,10 @@ from ledger.flows.receive_finality import (
 )
 from ledger.flows.resolve import receive_transaction, send_transaction
 from ledger.hashing import SecureHash
+from ledger.signatures import TransactionSignature
 from ledger.transactions import SignedTransaction
-from runtime import Party, Session, flow, initiate
+from runtime import Party, Session, flow, initiate, service, step
+from runtime.host import Host
 from tests.ledger.flows import deals
 
 
@@ -47,3 +51,22 @@ def ask_signature(holder: Party, tx_id: SecureHash) -> bool:
     session = initiate(holder)
     found = session.exchange(LostSignature(tx_id), FoundSignature).unwrap(lambda answer: answer)
     return found.signature is not None
+
+
+def forging(session: Session) -> None:
+    """Make up the signature of the notary."""
+    session.receive(LostSignature).unwrap(lambda asked: asked)
+    forged = TransactionSignature(stored_notary().key, bytes(64))
+    session.send(FoundSignature(forged, Fate.HELD))
+
+
+@step(kind="pure")
+def stored_notary() -> Party:
+    """Return the network's notary."""
+    return service(Host).directory.notaries()[0]
+
+
+def babbling(session: Session) -> None:
+    """Answer with something that is no message of the protocol."""
+    session.receive(NotarisationRequest).unwrap(lambda asked: asked)
+    session.send("hello")

@@ -296,6 +296,10 @@ def test_a_vendor_answers_no_request_for_nothing_or_for_everything() -> None:
     for wanted in ((), (links[0].id,) * 2_000):
         with pytest.raises(NotOffered, match="1 to"):
             ask(net, links[1], FetchTransactions(wanted, 0))
+        with pytest.raises(NotOffered, match="1 to"):
+            ask(net, links[1], FetchAttachments(wanted))
+    with pytest.raises(NotOffered, match="each once"):
+        ask(net, links[1], FetchTransactions((links[0].id,) * 2, 0))
 
 
 def test_a_vendor_sends_ancestors_as_far_as_they_were_wanted() -> None:

@@ -14,6 +14,7 @@ from ledger.stores.notary import grant_of
 from ledger.stores.transactions import COLLECTING, UNNOTARISED, VERIFIED
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
+from runtime import responder
 from runtime.codec import replaced
 from runtime.handle import FlowHandle
 from runtime.testing.network import SimulatedNode
@@ -179,3 +180,28 @@ def test_what_waits_is_listed_with_its_initiator_until_it_is_final() -> None:
     assert handle.status == "completed"
     for node in (net.alice, net.bob):
         assert node.start_flow(waiting_flow).result() == []
+
+
+def test_an_initiator_that_makes_up_the_notarys_signature_is_not_believed() -> None:
+    net = Net(deals)
+    signed = held_by_bob(net)
+    net.alice.host.registry.responders[recover.name] = responder(recover)(impostors.forging)
+
+    with pytest.raises(FinalityUndecided):
+        net.bob.start_flow(recover, signed.id).result()
+
+    assert status(net.bob, signed.id) == UNNOTARISED
+
+
+def test_a_notary_that_talks_nonsense_after_all_hold_it_has_the_flow_held() -> None:
+    net = Net(deals)
+    net.notary.host.registry.responders[notarise.name] = responder(notarise)(impostors.babbling)
+    signed = net.alice.start_flow(
+        deals.build, [net.alice.party, net.bob.party], "x", net.notary.party, [], WINDOW
+    ).result()
+
+    handle = net.alice.begin_flow(deals.finish, signed, [net.bob.party])
+    net.network.run_for(60)
+
+    assert handle.status == "held"
+    assert status(net.alice, signed.id) == UNNOTARISED
