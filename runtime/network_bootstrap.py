@@ -75,7 +75,6 @@ from runtime.edge.zmq_auth import CurveKeys
 from runtime.errors import ConfigurationError
 from runtime.ids import PeerName, UserName
 from runtime.keys import PrivateKey
-from runtime.limits import MESSAGE_BYTES_MAX
 from runtime.names import X500Name
 from runtime.toml_file import Table, TomlFile, quoted, quoted_list
 
@@ -391,7 +390,6 @@ def _create_network_files(
             for node in nodes
             if node.place.notary is not None
         ],
-        message_bytes_max=MESSAGE_BYTES_MAX,
     )
     signed = sign_parameters(parameters, authority.key)
     write_public_file(directory / PARAMETERS_FILE, encode(signed))

@@ -26,7 +26,6 @@ from runtime.keys import PrivateKey, PublicKey
 from runtime.limits import (
     CERTIFICATE_BYTES_MAX,
     CERTIFICATES_PER_CHAIN_MAX,
-    MESSAGE_BYTES_MAX,
     NODE_ADDRESSES_MAX,
 )
 from runtime.names import peer_name
@@ -116,13 +115,10 @@ class NetworkParameters:
     network: str
     epoch: int
     notaries: list[Notary]
-    message_bytes_max: int
 
     def __post_init__(self) -> None:
         if self.epoch < 1:
             raise ValueError("epochs count from 1")
-        if not 1 <= self.message_bytes_max <= MESSAGE_BYTES_MAX:
-            raise ValueError(f"message_bytes_max is between 1 and {MESSAGE_BYTES_MAX}")
 
 
 @message

@@ -324,12 +324,8 @@ class OwnNetwork:
         self.path = directory / "parameters"
         self.publish(epoch=3)
 
-    def publish(
-        self, *, epoch: int, message_bytes_max: int = 1024, key: PrivateKey | None = None
-    ) -> None:
-        parameters = NetworkParameters(
-            network="own", epoch=epoch, notaries=[], message_bytes_max=message_bytes_max
-        )
+    def publish(self, *, epoch: int, name: str = "own", key: PrivateKey | None = None) -> None:
+        parameters = NetworkParameters(network=name, epoch=epoch, notaries=[])
         new = self.path.with_suffix(".new")
         new.write_bytes(encode(sign_parameters(parameters, key or self.key)))
         new.rename(self.path)
@@ -340,12 +336,12 @@ def test_newer_parameters_replace_older_ones_while_nodes_run(
 ) -> None:
     network = OwnNetwork(tmp_path)
     directory = NetworkDirectory(tmp_path, clock)
-    network.publish(epoch=4, message_bytes_max=2048)
+    network.publish(epoch=4, name="ours")
     clock.pass_ms(1_000)
 
     directory.refresh()
 
-    assert (directory.parameters.epoch, directory.parameters.message_bytes_max) == (4, 2048)
+    assert (directory.parameters.epoch, directory.parameters.network) == (4, "ours")
 
 
 def test_older_contradicting_or_forged_parameters_are_refused(
@@ -360,7 +356,7 @@ def test_older_contradicting_or_forged_parameters_are_refused(
         (3, None, "epoch 3 does not follow 3"),
         (4, PrivateKey.generate(), "the signature does not fit"),
     ]:
-        network.publish(epoch=epoch, message_bytes_max=4096, key=key)
+        network.publish(epoch=epoch, name="theirs", key=key)
         clock.pass_ms(1_000)
         directory.refresh()
         assert directory.parameters == first
