@@ -41,12 +41,13 @@ from runtime.engine.results import (
 from runtime.engine.status import end_status
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.unwinding import Takedowns
+from runtime.error_codec import well_formed
 from runtime.errors import InFlow, NodeStopped, UnknownFlow, UnreadableRow
 from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
-from runtime.limits import PeerLimits
+from runtime.limits import NAME_CHARACTERS_MAX, PeerLimits
 from runtime.outcome_codec import decode_flow_error, encode_outcome
 from runtime.ports import Clock, Entropy, Loop, RunNote, Signal
 from runtime.progress_tree import ProgressTree
@@ -451,7 +452,8 @@ class FlowManager:
 
     def app_version(self, app: str) -> str:
         """Return the installed version of an app, or nothing if it is unknown."""
-        return self.host.app_versions.get(app, "")
+        # Whoever installs an app may put anything there, and it goes into messages.
+        return well_formed(str(self.host.app_versions.get(app, "")))[:NAME_CHARACTERS_MAX]
 
     def chance(self) -> float:
         """Return a random number in [0, 1)."""

@@ -1,5 +1,7 @@
 """Whatever a peer sends, or an author raises: the node starts again, and replays what it played."""
 
+from typing import Any
+
 import pytest
 
 from runtime import (
@@ -243,3 +245,23 @@ def test_what_ends_processes_reaches_who_asks_for_the_result_as_a_failure(
     assert isinstance(error, FlowFailed)
     assert error.original_class == type(odd).__name__
     assert error.__cause__ is odd
+
+
+@pytest.mark.parametrize("odd", [5, "x" * 300, "\ud800"], ids=["number", "long", "no UTF-8"])
+def test_whatever_an_app_calls_its_version_both_nodes_start_again(
+    network: SimulatedNetwork, odd: Any
+) -> None:
+    alice, bob = pair(network, ask, answer)
+    for node in (alice, bob):
+        node.host.app_versions["tests"] = odd
+    network.links.policy = lambda link, encoded: []
+    alice.begin_flow(ask, bob.party, "hello")
+    network.run_for(60)
+
+    alice.restart()
+    network.links.policy = lambda link, encoded: [Delivery(encoded)]
+    handle = only_flow(alice).handle
+    network.run()
+
+    assert outcome(handle) == ["hello"]
+    assert not alice.running.commits.unreadable.rows
