@@ -97,6 +97,7 @@ class Node(NodeVerbs):
         self._loop: GeventLoop | None = None
         self._watchdog: Watchdog | None = None
         self._store: LmdbStore | None = None
+        self._run_note: RunNote | None = None
         self._rpc: RpcServer | None = None
         self._transport: ZmqTransport | None = None
         self._operations: EngineOperations | None = None
@@ -156,7 +157,7 @@ class Node(NodeVerbs):
         )
         transport = self._transport
         directory.when_changed(lambda: loop.call_soon(transport.peers_changed))
-        run_note = _open_note(config.store_directory)
+        self._run_note = run_note = _open_note(config.store_directory)
         self._engine = Engine(
             host=host,
             store=self._store,
@@ -219,6 +220,8 @@ class Node(NodeVerbs):
                 closing.callback(self._loop.close)
             if self._store is not None:
                 closing.callback(self._store.close)
+            if self._run_note is not None:
+                closing.callback(self._run_note.close)
             if self._watchdog is not None:
                 closing.callback(self._watchdog.stop)
             if self._engine is not None:
@@ -234,7 +237,7 @@ class Node(NodeVerbs):
                 NodeStopped(f"{self.config.name} stopped before it could answer another thread")
             )
         self._rpc = self._engine = self._store = self._transport = self._operations = None
-        self._loop = self._watchdog = None
+        self._loop = self._watchdog = self._run_note = None
 
     def wait_until_asked_to_stop(self) -> None:
         """Block the calling greenlet until somebody asks, over RPC or by `ask_to_stop`."""

@@ -229,6 +229,9 @@ class RunNote(Protocol):
     def leave(self) -> None:
         """Note that no flow has it any more."""
 
+    def close(self) -> None:
+        """Let go of it; what is noted afterwards is forgotten. Idempotent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Occupant:

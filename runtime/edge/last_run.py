@@ -36,9 +36,10 @@ class LastRun:
             if os.fstat(descriptor).st_size != _SIZE or os.pread(descriptor, 8, 0) != _MAGIC:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, _MAGIC.ljust(_SIZE, b"\0"), 0)
-            self._map = mmap.mmap(descriptor, _SIZE)
+            self._file = mmap.mmap(descriptor, _SIZE)
         finally:
             os.close(descriptor)
+        self._map: mmap.mmap | bytearray = self._file
 
     def enter(self, key: bytes) -> None:
         """See `runtime.ports.RunNote`."""
@@ -48,10 +49,15 @@ class LastRun:
         """See `runtime.ports.RunNote`."""
         self._map[8:24] = _NOBODY
 
+    def close(self) -> None:
+        """See `runtime.ports.RunNote`; a greenlet that was left behind may still make notes."""
+        self._map = bytearray(self._map)
+        self._file.close()
+
     @property
     def running(self) -> bytes | None:
         """See `runtime.ports.RunNote`."""
-        key = self._map[8:24]
+        key = bytes(self._map[8:24])
         return None if key == _NOBODY else key
 
     @property

@@ -49,6 +49,9 @@ class NoNote:
     def leave(self) -> None:
         """See `runtime.ports.RunNote`."""
 
+    def close(self) -> None:
+        """See `runtime.ports.RunNote`."""
+
 
 def hold_at_start(manager: "FlowManager", note: RunNote, wanted: HoldAtStart) -> None:
     """Hold flows that were recovered and have not run yet.

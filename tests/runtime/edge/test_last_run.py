@@ -9,6 +9,7 @@ from runtime.edge.last_run import LAST_RUN_FILE, LastRun
 from runtime.ports import Suspicion
 
 ONE = bytes(range(16))
+OTHER = bytes(range(16, 32))
 
 
 def test_what_was_entered_last_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
@@ -52,3 +53,16 @@ def test_it_survives_an_end_that_nobody_gets_to_see(tmp_path: Path) -> None:
     os.waitpid(child, 0)
 
     assert LastRun(tmp_path).running == ONE
+
+
+def test_after_its_close_nothing_is_open_and_notes_are_forgotten(tmp_path: Path) -> None:
+    note = LastRun(tmp_path)
+    note.enter(ONE)
+    note.close()
+    note.close()
+    note.enter(OTHER)
+
+    assert note.running == OTHER
+    assert LastRun(tmp_path).running == ONE
+    names = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert not [name for name in names if str(tmp_path) in name]

@@ -210,7 +210,7 @@ def test_a_flow_can_be_killed_at_any_time_once(network: SimulatedNetwork, when: 
     assert alice.running.manager.kill(handle.id) == (when != "ended")
     assert not alice.running.manager.kill(handle.id)
     network.run()
-    assert handle.status == ("completed" if when == "ended" else "failed")
+    assert handle.status == ("completed" if when == "ended" else "killed")
     assert_nothing_is_left(network)
 
 
