@@ -5,6 +5,7 @@ import pytest
 from ledger.components import Group
 from ledger.errors import (
     AttachmentMissing,
+    ContractRejected,
     NotaryUnknown,
     SignaturesMissing,
     TransactionMalformed,
@@ -99,3 +100,10 @@ def test_a_state_that_a_stranger_watches_over_is_refused_even_if_nothing_is_nota
 
     with pytest.raises(NotaryUnknown, match="O=Other Notary"):
         check_transaction(rows, signed, notaries=NOTARIES)
+
+
+def test_a_transaction_that_its_contract_rejects_does_not_check_out() -> None:
+    signed = transaction(Thing(owner=ALICE.party, name="forbidden"))
+
+    with pytest.raises(ContractRejected, match="nothing may be called forbidden"):
+        check_transaction(MemoryRows(), signed, notaries=NOTARIES)

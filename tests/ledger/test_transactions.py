@@ -304,8 +304,16 @@ def test_the_builder_refuses_a_state_twice() -> None:
     builder = TransactionBuilder(NOTARY.party)
     builder.add_input(state)
 
-    with pytest.raises(MisuseError, match="already an input"):
-        builder.add_reference(state)
+    for add in (builder.add_input, builder.add_reference):
+        with pytest.raises(MisuseError, match="already an input"):
+            add(state)
+
+
+def test_the_builder_reads_only_what_its_notary_watches_over() -> None:
+    builder = TransactionBuilder(NOTARY.party)
+
+    with pytest.raises(MisuseError, match="watched over by"):
+        builder.add_reference(Ledger(OTHER_NOTARY.party).issue(LAMP))
 
 
 def test_the_builder_takes_the_notary_of_its_first_input_and_refuses_others() -> None:

@@ -21,6 +21,7 @@ from ledger.query import (
     RECORDED_MS,
     AnyCriterion,
     Compare,
+    HasParticipant,
     Operator,
     Page,
     Paging,
@@ -232,6 +233,7 @@ def test_more_than_a_page_comes_only_in_pages() -> None:
         (Query(sort=(Sort("colour"),)), "no column 'colour'"),
         (Query(deep(NESTING_MAX + 1)), "nested"),
         (Query(QUANTITY.one_of(*range(VALUES_MAX + 1))), "values at most"),
+        (Query(HasParticipant(("key",) * (VALUES_MAX + 1))), "values at most"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_refused(query: Query, reason: str) -> None:
