@@ -451,3 +451,16 @@ def test_its_repr_names_the_flow_and_the_step() -> None:
     tree.set("A")
 
     assert repr(tree) == "<ProgressTree buy at 'A' of ['A']>"
+
+
+def test_a_watcher_is_told_of_an_end_that_comes_within_a_replay() -> None:
+    tree = ProgressTree(("A",))
+    changes: list[Change] = []
+    tree.watch(changes.append)
+    changes.clear()
+
+    tree.begin_again(is_replay=True)
+    tree.set("A")
+    tree.finish()
+
+    assert changes[-1] == Ended(path=(), error=None)
