@@ -20,13 +20,14 @@ import json
 import typing
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from inspect import Parameter
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from runtime.codec import Packed, unpack, unpack_any
-from runtime.errors import BadArguments, BadMessage, SennitError
+from runtime.errors import BadArguments, BadMessage, SennitError, UnexpectedMessage
 from runtime.message_class import TAG_FIELD, name_of
 from runtime.schema import hints_of, members, people_text
 
@@ -154,7 +155,7 @@ def _unpacked(target: Target, annotation: Any, given: Packed) -> object:
     """Return a packed value; text where something else is wanted is read as a person's."""
     try:
         return unpack(given, object if annotation is Parameter.empty else annotation)
-    except BadMessage:
+    except (BadMessage, UnexpectedMessage):
         value = unpack_any(given)
         if not isinstance(value, str):
             raise
@@ -327,6 +328,9 @@ def _element(annotation: Any, index: int) -> Any:
 
 
 def _shown(given: object) -> str:
+    if isinstance(given, Packed):
+        with suppress(SennitError):
+            given = unpack_any(given)
     text = repr(given)
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[:_SHOWN_CHARACTERS_MAX]}..."
 

@@ -217,6 +217,7 @@ def sell(buyer: Owner, asset: str, price: int = 3, *, urgent: bool = False) -> s
         ({"buyer": "me", "asset": "bond", "price": 95, "urgent": True}, {}),
         ({"buyer": {"name": "found me"}, "asset": "bond"}, {"price": "95", "urgent": True}),
         ([pack(Owner("found me")), "bond", pack(95)], {"urgent": pack(True)}),
+        ([pack("me"), pack("bond"), pack("95")], {"urgent": pack("yes")}),
     ],
 )
 def test_arguments_are_given_by_position_or_by_name(
@@ -247,7 +248,7 @@ def test_an_equals_sign_in_a_positional_value_is_no_name() -> None:
         (["asset=a", "asset=b", "me"], "asset is given twice."),
         ({"buyer": "me", "asset": "a", "rush": True}, "there is no parameter 'rush'."),
         ({"buyer": "me", "asset": 3}, "asset must be str, not 3: it is a JSON string"),
-        ({"buyer": "me", "asset": pack(3)}, "asset must be str, not Packed("),
+        ({"buyer": "me", "asset": pack(3)}, "asset must be str, not 3: "),
         ({"buyer": "me", "asset": "a", "price": "x" * 500}, "price must be int, not 'xxx"),
     ],
 )
