@@ -129,12 +129,13 @@ def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> 
 def _settle_status(manager: "FlowManager", run: FlowRun, trouble: Exception | None) -> None:
     row = manager.commits.get(HELD, run.key)
     held: Held | None = None
-    if row is not None and trouble is None:
+    if row is not None:
         try:
             held = manager.commits.unreadable.read(HELD, run.key, row, held_decoder.decode)
         except UnreadableRow as error:
-            manager.hospital.hold(run, error, "nobody knows why")
-            return
+            if trouble is None:
+                manager.hospital.hold(run, error, "nobody knows why")
+                return
     if trouble is not None:
         if held is not None and held.error == words_of(trouble):
             # It is the same trouble as before, and has its id.
