@@ -317,3 +317,15 @@ def test_a_message_class_may_read_its_own_text() -> None:
     assert arguments_for(Route).from_text(['{"start": "a", "end": "b"}'], {}) == (Route("a", "b"),)
     with pytest.raises(BadArguments, match="give START>END"):
         arguments_for(Route).from_text(["a"], {})
+
+
+def test_packed_text_is_read_as_a_persons_where_something_else_is_wanted() -> None:
+    given = [pack("me"), pack("a=b"), pack("95")]
+
+    values = Arguments(sell).from_text(given, {"urgent": pack("true")}, convert=owner_named)
+
+    assert values == (Owner("found me"), "a=b", 95, True)
+    with pytest.raises(BadArguments, match="price must be int"):
+        Arguments(sell).from_text([*given[:2], pack("dear")], convert=owner_named)
+    with pytest.raises(BadArguments, match="price must be int"):
+        Arguments(sell).from_text([*given[:2], pack(1.5)], convert=owner_named)

@@ -75,7 +75,10 @@ def test_start_prints_one_json_value(demo: Demo) -> None:
     [
         (["sell"], "this node has no flow 'sell'; it has trade.add, trade.buy"),
         (["bay"], "this node has no flow 'bay'; did you mean trade.buy?"),
-        (["add", "1"], "trade.add takes (left: int, right: int); 'right' is missing"),
+        (
+            ["add", "1"],
+            "right is missing; for example right=42. Signature: add(left: int, ",
+        ),
         ([], "which flow? List them with: sennit flow names"),
     ],
 )
@@ -324,26 +327,28 @@ def test_result_gives_up_after_the_timeout(demo: Demo) -> None:
 
 
 def test_kill_and_retry_say_what_was_done(demo: Demo) -> None:
-    flow_id = started(demo, "wait")
+    held, flow_id = started(demo, "hold"), started(demo, "wait")
 
-    retried = sennit("flow", "retry", demo.bank_a, flow_id).stdout
+    retried = sennit("flow", "retry", demo.bank_a, held).stdout
+    refused = sennit("flow", "retry", demo.bank_a, flow_id)
     killed = sennit("flow", "kill", demo.bank_a, flow_id).stdout
     again = sennit("flow", "kill", demo.bank_a, flow_id).stdout
     watched = sennit("flow", "watch", demo.bank_a, flow_id)
 
-    assert (
-        retried
-        == f"{flow_id} runs again; follow it with: sennit flow watch {demo.bank_a} {flow_id}\n"
-    )
+    assert retried == f"{held} runs again; follow it with: sennit flow watch {demo.bank_a} {held}\n"
+    assert "only a held flow can be retried" in refused.stderr
     assert (killed, again) == (f"{flow_id} was killed\n", f"{flow_id} had ended before\n")
     assert watched.exit_code == 1
 
 
 def test_forget_says_what_was_done_and_asks_for_what_is_missing(demo: Demo) -> None:
+    started(demo, "add", "1", "2", "--client-id", "order-17")
     forgotten = sennit("flow", "forget", demo.bank_a, "order-17")
+    again = sennit("flow", "forget", demo.bank_a, "order-17")
     unnamed = sennit("flow", "forget", demo.bank_a)
 
     assert forgotten.stdout == "nothing is kept for order-17 any more\n"
+    assert "nothing is kept for client id 'order-17'" in again.stderr
     assert unnamed.exit_code == 2
     assert "which client id?" in unnamed.stderr
 

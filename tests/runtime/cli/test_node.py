@@ -58,7 +58,7 @@ def test_the_start_line_has_name_addresses_and_flows() -> None:
 
     assert start_line(node) == (
         "O=Bank A,L=London,C=GB is up. Peers: tcp://127.0.0.1:10001. Users: tcp://127.0.0.1:10002. "
-        "Flows: trade.add, trade.buy, trade.crash, trade.wait; 1 go on"
+        "Flows: trade.add, trade.buy, trade.crash, trade.hold, trade.wait; 1 go on"
     )
 
 

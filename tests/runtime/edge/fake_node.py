@@ -8,12 +8,18 @@ from fnmatch import fnmatchcase
 import gevent
 import gevent.event
 
-from runtime.codec import Packed, pack, unpack_any
+from runtime.codec import pack
+from runtime.engine.results import client_key
 from runtime.errors import (
-    BadArguments,
+    ClientIdInvalid,
+    ClientIdTaken,
     FlowException,
     FlowFailed,
     FlowKilled,
+    HoldForOperator,
+    MisuseError,
+    NodeStopped,
+    PermissionDenied,
     ResultNotReady,
     SennitError,
     UnknownFlow,
@@ -36,6 +42,7 @@ from runtime.operations import (
     Wait,
 )
 from runtime.progress_tree import ProgressTree
+from runtime.signatures import Arguments as Signature
 
 
 class UnacceptablePrice(FlowException):
@@ -59,6 +66,8 @@ class FakeFlow:
     client_id: str | None
     progress: ProgressTree
     started_ms: int
+    values: tuple[object, ...] = ()
+    is_forgotten: bool = False
     status: str = "running"
     result: object = None
     error: SennitError | None = None
@@ -87,6 +96,43 @@ class FakeWatch:
             self.flow.watchers.remove(self.changed)
 
 
+class Waits(Exception):
+    """A fake flow goes on when a test ends it."""
+
+
+def add(left: int, right: int) -> int:
+    """Add two numbers."""
+    return left + right
+
+
+def buy(price: int) -> str:
+    """Buy paper."""
+    raise UnacceptablePrice(price)
+
+
+def crash() -> None:
+    raise ZeroDivisionError("a bug in the node")
+
+
+def hold() -> str:
+    """Need an operator."""
+    raise HoldForOperator("the machine is broken")
+
+
+def wait() -> None:
+    """Wait until released."""
+    raise Waits
+
+
+FLOWS: dict[str, tuple[int, Callable[..., object]]] = {
+    "trade.add": (1, add),
+    "trade.buy": (2, buy),
+    "trade.crash": (1, crash),
+    "trade.hold": (1, hold),
+    "trade.wait": (1, wait),
+}
+
+
 class FakeNode:
     """Implements `NodeOperations` for tests. Flow ``trade.wait`` runs until it is released."""
 
@@ -107,12 +153,18 @@ class FakeNode:
         client_id: str | None,
         on_repeat: OnRepeat = "attach_if_same",
     ) -> FlowId:
-        for known in self.by_id.values():
-            if client_id is not None and (known.user, known.client_id) == (user, client_id):
-                return known.id
-        names = [kind.name for kind in self.flow_names()]
-        if flow_name not in names:
-            raise UnknownFlow(f"this node has no flow {flow_name!r}; it has {', '.join(names)}")
+        functions = {name: function for name, (_, function) in FLOWS.items()}
+        if flow_name not in functions:
+            names = ", ".join(functions)
+            raise UnknownFlow(f"this node has no flow {flow_name!r}; it has {names}")
+        signature = Signature(functions[flow_name])
+        values = signature.from_text(arguments.positional, arguments.named)
+        if client_id is not None:
+            known = self.known(user, flow_name, values, client_id, on_repeat)
+            if known is not None:
+                return known
+        if self.is_draining:
+            raise NodeStopped(f"this node is draining; {flow_name} was not started")
         flow_id = FlowId(f"0190-{len(self.by_id):04}")
         flow = FakeFlow(
             flow_id,
@@ -121,28 +173,57 @@ class FakeNode:
             client_id,
             ProgressTree(("Asking", "Paying"), name=flow_name),
             self.started_ms + len(self.by_id),
+            values,
         )
-        values = [argument_value(value) for value in arguments.positional]
-        values = [str(value).removeprefix("left=").removeprefix("right=") for value in values]
-        named = {name: argument_value(value) for name, value in arguments.named.items()}
-        if flow_name == "trade.add" and len(values) + len(named) != 2:
-            raise BadArguments("trade.add takes (left: int, right: int); 'right' is missing")
         flow.progress.watch(lambda change: flow.changed())
         self.by_id[flow_id] = flow
-        match flow_name:
-            case "trade.add":
-                flow.progress.set("Asking")
-                flow.progress.set("Paying")
-                numbers = [int(str(value)) for value in [*values, *named.values()]]
-                self.end(flow, result=sum(numbers))
-            case "trade.buy":
-                self.end(flow, error=UnacceptablePrice(120))
-            case "trade.crash":
-                raise ZeroDivisionError("a bug in the node")
-            case _:
-                flow.status = "waiting"
-                flow.progress.set("Asking")
+        self.run(flow, signature)
         return flow_id
+
+    def known(
+        self,
+        user: UserName,
+        flow_name: str,
+        values: tuple[object, ...],
+        client_id: str,
+        on_repeat: OnRepeat,
+    ) -> FlowId | None:
+        """Return the flow that a start with a client id gets, if it is to start none."""
+        flow = self.of_client_id(user, client_id)
+        if flow is None:
+            return None
+        is_same = flow.name == flow_name and (on_repeat == "attach" or flow.values == values)
+        if not is_same or on_repeat == "refuse":
+            raise ClientIdTaken(f"client id {client_id!r} stands for {flow.name}")
+        return flow.id
+
+    def of_client_id(self, user: UserName, client_id: str) -> FakeFlow | None:
+        """Return the flow of a client id; raises as a node does."""
+        client_key(client_id)
+        for flow in self.by_id.values():
+            if flow.client_id == client_id and not flow.is_forgotten:
+                if flow.user != user:
+                    raise PermissionDenied(f"client id {client_id!r} belongs to another user")
+                return flow
+        return None
+
+    def run(self, flow: FakeFlow, signature: Signature) -> None:
+        """Do what the flow's function does, or let it wait until a test ends it."""
+        try:
+            result = signature.call(flow.values)
+        except Waits:
+            flow.status = "waiting"
+            flow.progress.set("Asking")
+        except FlowException as error:
+            self.end(flow, error=error)
+        except HoldForOperator as error:
+            flow.status = "held"
+            flow.error = error
+            flow.changed()
+        else:
+            flow.progress.set("Asking")
+            flow.progress.set("Paying")
+            self.end(flow, result=result)
 
     def end(self, flow: FakeFlow, result: object = None, error: SennitError | None = None) -> None:
         flow.result, flow.error = result, error
@@ -157,17 +238,16 @@ class FakeNode:
         flow.changed()
 
     def find(self, user: UserName, client_id: str) -> FlowId | None:
-        for known in self.by_id.values():
-            if (known.user, known.client_id) == (user, client_id):
-                return known.id
-        return None
+        try:
+            flow = self.of_client_id(user, client_id)
+        except PermissionDenied:
+            return None
+        return None if flow is None else flow.id
 
     def flow_names(self) -> list[FlowKind]:
         return [
-            FlowKind("trade.add", 1, "(left: int, right: int) -> int", "Add two numbers."),
-            FlowKind("trade.buy", 2, "(price: int) -> str", "Buy paper."),
-            FlowKind("trade.crash", 1, "() -> None", ""),
-            FlowKind("trade.wait", 1, "() -> None", "Wait until released."),
+            FlowKind(name, version, Signature(function).text, function.__doc__ or "")
+            for name, (version, function) in FLOWS.items()
         ]
 
     def row(self, flow: FakeFlow) -> FlowRow:
@@ -200,7 +280,7 @@ class FakeNode:
             sessions=[SessionRow("0a0b", "O=Seller,L=London,C=GB", "open", "trade.wait", 1, 0, 1)],
             sessions_total=1,
             progress=flow.progress.snapshot(),
-            error=str(flow.error or ""),
+            error=("held, asked for: " if flow.status == "held" else "") + str(flow.error or ""),
             error_id="00ff00ff00ff00ff" if flow.error else None,
             result=FlowResult(pack(flow.result), repr(flow.result)) if has_result else None,
             events=3,
@@ -251,8 +331,12 @@ class FakeNode:
         return FakeWatch(self, flow, changed)
 
     def retry(self, flow_id: FlowId) -> None:
-        self.flow_of(flow_id)
+        flow = self.flow_of(flow_id)
+        if flow.status != "held":
+            raise MisuseError(f"flow {flow_id} is {flow.status}; only a held flow can be retried")
         self.retried.append(flow_id)
+        flow.error = None
+        self.end(flow, result="repaired")
 
     def kill(self, flow_id: FlowId) -> bool:
         flow = self.flow_of(flow_id)
@@ -262,6 +346,12 @@ class FakeNode:
         return True
 
     def forget(self, user: UserName, client_id: str) -> None:
+        flow = self.of_client_id(user, client_id)
+        if flow is None:
+            raise ClientIdInvalid(f"nothing is kept for client id {client_id!r}")
+        if not flow.ended.is_set():
+            raise MisuseError(f"the flow of client id {client_id!r} still runs")
+        flow.is_forgotten = True
         self.forgotten.append((user, client_id))
 
     def peers(self) -> list[PeerRow]:
@@ -289,6 +379,7 @@ class FakeNode:
             started_ms=self.started_ms,
             uptime_ms=int(time.monotonic() * 1000),
             commits=42,
+            flows_held=sum(flow.status == "held" for flow in self.by_id.values()),
             flows_live=sum(not flow.ended.is_set() for flow in self.by_id.values()),
             is_draining=self.is_draining,
         )
@@ -296,8 +387,3 @@ class FakeNode:
     def fail_otherwise(self, flow_id: FlowId) -> None:
         """End a flow as one that raised something that is no `FlowException`."""
         self.end(self.flow_of(flow_id), error=FlowFailed("00ff", "builtins.ValueError", "no"))
-
-
-def argument_value(value: str | Packed) -> object:
-    """Return the text, or what is packed."""
-    return value if isinstance(value, str) else unpack_any(value)

@@ -146,9 +146,10 @@ def test_a_journal_is_read_page_by_page(network: Network) -> None:
 def test_the_operator_intervenes(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "sennit.operator")
     client = network.client("ann")
-    flow_id = client.start_flow("trade.wait").id
+    flow_id, held = client.start_flow("trade.wait").id, client.start_flow("trade.hold").id
+    client.options(client_id="order-17").start_flow("trade.add", 1, 2)
 
-    client.retry(flow_id)
+    client.retry(held)
     was_live = client.kill(flow_id)
     is_live = client.kill(flow_id)
     client.forget("order-17")
@@ -159,9 +160,9 @@ def test_the_operator_intervenes(network: Network, caplog: pytest.LogCaptureFixt
     assert (client.drop_unclaimed("other.sell"), client.drop_unclaimed("sell")) == (1, 0)
     assert network.node.forgotten == [("ann", "order-17")]
     said = [record.getMessage() for record in caplog.records if record.name == "sennit.operator"]
-    assert said[:2] == [f"RetryFlow by user ann: {flow_id}", f"KillFlow by user ann: {flow_id}"]
+    assert said[:2] == [f"RetryFlow by user ann: {held}", f"KillFlow by user ann: {flow_id}"]
     assert said[-2:] == ["DropUnclaimed by user ann: other.sell", "DropUnclaimed by user ann: sell"]
-    assert network.node.retried == [flow_id]
+    assert network.node.retried == [held]
     assert (was_live, is_live) == (True, False)
     assert client.info().is_draining
     assert network.node.is_stopping.is_set()
@@ -185,7 +186,7 @@ def test_a_slow_result_holds_up_nobody_else(network: Network) -> None:
 
 def test_a_flows_own_error_arrives_as_its_class_with_its_fields(network: Network) -> None:
     client = network.client("ann")
-    flow_id = client.start_flow("trade.buy").id
+    flow_id = client.start_flow("trade.buy", 120).id
 
     with pytest.raises(UnacceptablePrice) as raised:
         client.result(flow_id, SECONDS)
@@ -222,7 +223,7 @@ def test_misuse_arrives_as_the_same_class_with_its_text(network: Network) -> Non
         client.start_flow("trade.sell")
     with pytest.raises(UnknownFlow, match="no flow with the id 17"):
         client.flow(FlowId("17"))
-    with pytest.raises(BadArguments, match="'right' is missing"):
+    with pytest.raises(BadArguments, match="right is missing"):
         client.options().start_text("trade.add", Arguments(["1"]))
 
 

@@ -334,7 +334,8 @@ def test_a_client_that_does_not_read_loses_its_watches_and_the_node_goes_on(
     network.server.close()
     network.server = network.serve()
     client = network.client("ann")
-    flow_id = client.options(client_id="x" * 10_000).start_flow("trade.wait").id
+    flow_id = client.start_flow("trade.wait").id
+    network.node.by_id[flow_id].progress.set("x" * 10_000)
     watchers = network.node.by_id[flow_id].watchers
     context = zmq.green.Context()
     socket = raw_socket(network, context)
