@@ -13,6 +13,7 @@ from runtime.cli.connect import NodeChoice, node_options, open_client
 from runtime.cli.errors import EXIT_FAILED
 from runtime.cli.flow import json_option, only_node
 from runtime.cli.output import print_json, print_table
+from runtime.cli.seconds import Seconds
 from runtime.operations import FlowDetail
 
 
@@ -64,7 +65,7 @@ def waiting(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
 @click.option(
     "--timeout",
     "seconds",
-    type=click.FloatRange(0),
+    type=Seconds(),
     metavar="SECONDS",
     help="How long to wait for each, else for ever.",
 )

@@ -184,7 +184,8 @@ def read_apps(table: Table) -> tuple[str, ...]:
 
 
 def _path(base: Path, text: str) -> Path:
-    return (base / text).resolve()
+    # What has a NUL is a mistake that is noted already, and could not be resolved.
+    return (base / text.replace("\0", "")).resolve()
 
 
 def _address(table: Table, key: str) -> str:

@@ -78,7 +78,14 @@ class Table:
             self.mistake(key, f"{key} is not a text", 'Write it in "quotes"')
         elif not value and default is None:
             self.mistake(key, f"{key} is empty", "Fill it in")
+        else:
+            self._check_characters(key, value)
         return value if isinstance(value, str) else ""
+
+    def _check_characters(self, key: str, *texts: str) -> None:
+        # No path, address, program or name can have it; the system refuses it where nobody catches.
+        if any("\0" in text for text in texts):
+            self.mistake(key, f"{key} has a NUL character", "Remove it")
 
     def number(self, key: str, default: int) -> int:
         """Return an integer."""
@@ -106,6 +113,7 @@ class Table:
         if value is None:
             return ()
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            self._check_characters(key, *value)
             return tuple(value)
         self.mistake(key, f"{key} is not a list of texts", f'Write it like {key} = ["a", "b"]')
         return ()

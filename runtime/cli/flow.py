@@ -10,6 +10,7 @@ from runtime.cli.flow_view import detail_as_json, follow, report_link, show_deta
 from runtime.cli.matching import flow_id as matching_flow_id
 from runtime.cli.matching import flow_name as matching_flow_name
 from runtime.cli.output import packed_as_builtins, print_json, print_table, time_text
+from runtime.cli.seconds import Seconds
 from runtime.edge.rpc_client import RpcAddress, RpcClient
 from runtime.ids import FlowId
 from runtime.limits import CLIENT_ID_CHARACTERS_MAX
@@ -191,7 +192,7 @@ def watch(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
 
 @flow.command(epilog=("\b\nExample: sennit flow result demo/nodes/bank-a 8f3c1a --timeout 60\n"))
 @click.argument("words", nargs=-1, metavar="[NODE] ID")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Else for ever.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Else for ever.")
 @json_option
 @node_options
 def result(

@@ -1,5 +1,7 @@
 """The command ``sennit``: its groups, its version, its exit codes."""
 
+import io
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -55,4 +57,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command with the arguments of the process, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal can't show must not end a command that has done its work.
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="sennit")

@@ -202,6 +202,7 @@ class RpcClient:
         if self._socket.is_closed:
             return
         self._reader.kill()
+        self._is_connected.clear()
         self._connection.close()
         self._socket.close()
         self._context.term()
@@ -295,7 +296,7 @@ class RpcClient:
         while True:
             left_ms = RESULT_WAIT_MS_MAX
             if ends_at is not None:
-                left_ms = max(0, min(left_ms, int((ends_at - time.monotonic()) * 1000)))
+                left_ms = int(max(0, min(left_ms, (ends_at - time.monotonic()) * 1000)))
             try:
                 return self._ask(GetResult(flow_id, left_ms), FlowResult, left_ms / 1000)
             except ResultNotReady:

@@ -32,11 +32,11 @@ apps = ["tests.runtime.cli.greeting_app"]
 COMMAND = [sys.executable, "-m", "runtime.cli"]
 
 
-def sennit(*words: str) -> "subprocess.CompletedProcess[str]":
+def sennit(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*COMMAND, *words],
         cwd=ROOT,
-        env={**os.environ, "PYTHONUTF8": "1"},
+        env={**os.environ, "PYTHONUTF8": "1", **environment},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -121,6 +121,22 @@ def test_the_error_of_the_other_node_is_told_in_one_line(both_run: Banks) -> Non
     assert refused.returncode == 1
     assert "Unwelcome: eve" in refused.stdout
     assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_what_a_terminal_cannot_show_is_escaped_and_the_command_goes_on(both_run: Banks) -> None:
+    started = sennit(
+        "flow", "start", str(both_run.a), "greet", "Bank B", "Åsa 漢", PYTHONIOENCODING="ascii"
+    )
+
+    assert (started.returncode, started.stderr) == (0, "")
+    assert "hello \\xc5sa \\u6f22" in started.stdout
+
+
+def test_a_time_to_wait_that_is_no_number_is_refused(both_run: Banks) -> None:
+    refused = sennit("flow", "result", str(both_run.a), "order-17", "--timeout", "nan")
+
+    assert refused.returncode == 2
+    assert "'nan' is no number of seconds" in refused.stderr
 
 
 @pytest.mark.parametrize(

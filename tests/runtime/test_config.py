@@ -138,6 +138,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
             MINIMAL.replace("[::1]:10003", "127.0.0.1:10002"),
             "rpc_address is the same as p2p_address. Use another port",
         ),
+        (MINIMAL + 'store = "a\\u0000b"\n', "node.toml:5: store has a NUL character. Remove it"),
+        (MINIMAL + 'key_password_command = ["a\\u0000"]\n', "has a NUL character"),
+        (MINIMAL.replace("../network", "a\\u0000b"), "node.toml:4: network has a NUL character"),
         ("", "has 4 mistakes"),
     ],
 )

@@ -206,6 +206,16 @@ def test_the_result_of_a_killed_and_of_a_failed_flow_raise_so(network: Network) 
         client.result(failed, SECONDS)
 
 
+def test_a_result_may_be_waited_for_without_end(network: Network) -> None:
+    client = network.client("ann")
+    flow_id = client.start_flow("trade.wait").id
+    network.node.end(network.node.by_id[flow_id], result=7)
+
+    result = client.result(flow_id, float("inf"))
+
+    assert result.text == "7"
+
+
 def test_a_result_that_takes_too_long_is_a_timeout_and_the_flow_goes_on(network: Network) -> None:
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait").id

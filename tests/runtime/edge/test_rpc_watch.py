@@ -65,6 +65,17 @@ def test_a_watch_shows_the_flow_now_then_each_change_until_its_end(network: Netw
     assert list(watch) == []
 
 
+def test_a_watch_that_is_left_after_its_client_was_closed_ends_quietly(network: Network) -> None:
+    client = network.client("ann")
+    watch = client.watch(client.start_flow("trade.wait").id)
+    next(watch)
+    client.close()
+
+    watch.close()
+
+    assert list(watch) == []
+
+
 def test_a_flow_that_moves_fast_is_shown_as_it_is_and_not_move_by_move(network: Network) -> None:
     client = network.client("ann")
     flow_id = client.start_flow("trade.wait").id
