@@ -11,14 +11,21 @@ from importlib import import_module
 from typing import Final
 
 NO_PATCH: Final = "--no-patch"
+# As in `runtime.cli.errors`, which is not loaded so early.
+EXIT_INTERRUPTED: Final = 130
 
 
 def main() -> None:
     """Run the command with the arguments of the process, and exit."""
-    if is_patched(sys.argv[1:]):
-        # By name, because no other command needs gevent so early.
-        import_module("gevent.monkey").patch_all(os=False, signal=False, subprocess=False)
-    import_module("runtime.cli.main").main()
+    try:
+        if is_patched(sys.argv[1:]):
+            # By name, because no other command needs gevent so early.
+            import_module("gevent.monkey").patch_all(os=False, signal=False, subprocess=False)
+        command = import_module("runtime.cli.main")
+    except KeyboardInterrupt:
+        # While modules are loaded there is no `SennitGroup` yet that would see it.
+        sys.exit(EXIT_INTERRUPTED)
+    command.main()
 
 
 def is_patched(words: Sequence[str]) -> bool:

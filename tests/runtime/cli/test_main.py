@@ -203,3 +203,14 @@ def test_network_create_names_the_mistakes_of_the_file(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "Demo!" in result.stderr
+
+
+def test_ctrl_c_while_the_command_is_being_loaded_ends_it_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    # Loaded in place of click, which the command needs first of all.
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+
+    ended = run("flow", "--help", PYTHONPATH=str(tmp_path))
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
