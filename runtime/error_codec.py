@@ -119,7 +119,7 @@ def _size_of_name(name: str) -> int:
 
 
 def _pack_args(error: BaseException) -> list[Packed] | None:
-    given = error.args
+    given = vars(BaseException)["args"].__get__(error)  # a property of this name may raise
     if len(given) > ERROR_BYTES_MAX // _OVERHEAD_BYTES:
         return None
     if isinstance(error, OSError) and error.filename is not None:

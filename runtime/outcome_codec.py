@@ -130,7 +130,9 @@ def _packed(error: BaseException, room: _Room, level: int, error_id: str = "") -
         for cls in type(error).__mro__
         if issubclass(cls, BaseException) and cls not in (BaseException, Exception)
     ]
-    args, state = error.args, _state_of(error)
+    # The slot itself: a class may have a property of this name, which may raise.
+    args: tuple[Any, ...] = _args_of_all.__get__(error)
+    state = _state_of(error)
     if isinstance(error, BaseExceptionGroup):
         args = (error.message, *error.exceptions)
     message = message_of(error)

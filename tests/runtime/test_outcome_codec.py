@@ -447,5 +447,17 @@ def test_an_error_of_a_peer_imports_nothing() -> None:
     assert "this" not in sys.modules
 
 
+def test_an_error_whose_args_raise_is_recorded() -> None:
+    assert type(_arrived(ArgsRaise("x"))) is ArgsRaise
+
+
+class ArgsRaise(Exception):
+    """One whose property hides the args, and fails."""
+
+    @property
+    def args(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no args")
+
+
 def _arrived(error: Exception) -> Any:
     return decode_step_error(encode_outcome(error))
