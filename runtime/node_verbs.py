@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final, ParamSpec, TypeVar, overload
 
 from runtime.engine.engine import Engine
@@ -59,14 +60,18 @@ class NodeVerbs(ABC):
         Raises `BadArguments` if the arguments don't fit the flow, `UnknownFlow` if no app of the
         node has it, `InFlow` inside a flow.
         """
-        return self.options().start_flow(flow, *args, **kwargs)
+        return self._plainly.start_flow(flow, *args, **kwargs)
 
     def begin_flow(self, flow: Flow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> FlowHandle[R]:
         """Do the same, but return at once: for many starts in one commit. A crash may undo it.
 
         Whoever needs to know waits for the result, or calls `wait_durable`.
         """
-        return self.options().begin_flow(flow, *args, **kwargs)
+        return self._plainly.begin_flow(flow, *args, **kwargs)
+
+    @cached_property
+    def _plainly(self) -> FlowStarter:
+        return self.options()
 
     def options(
         self,

@@ -157,6 +157,10 @@ class Arguments:
         except TypeError as error:
             raise BadArguments(str(error)) from None
         codecs = self._codecs or self._codecs_now()
+        if tuple(map(type, values)) == codecs.scalars:
+            body = _quickly(_encode_sorted, values)
+            if body is not None:
+                return body
         for parameter, annotation, value in zip(
             self.parameters, codecs.annotations, values, strict=True
         ):
@@ -366,10 +370,13 @@ class _Codecs:
             for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)
         )
         self.is_quick = not self.is_packed_anywhere and not self.sorts_partly
+        # What is exactly of these types is read as it was written.
+        self.scalars: tuple[Any, ...] | None = (
+            tuple(self.annotations) if all(map(_is_scalar, self.annotations)) else None
+        )
         self.result: Any = hints.get("return", Parameter.empty)
         self.is_result_packed = _must_be_packed(self.result)
-        is_scalar = isinstance(self.result, type) and self.result in _SCALARS
-        self.scalar_result: type | None = self.result if is_scalar else None
+        self.scalar_result: type | None = self.result if _is_scalar(self.result) else None
         types_of_all = tuple(
             Packed if is_packed else annotation
             for annotation, is_packed in zip(self.annotations, self.is_packed, strict=True)
@@ -379,6 +386,10 @@ class _Codecs:
     def decode_all(self, body: bytes) -> Any:
         """Return all values, those that are packed still so."""
         return decode(body, self._all)
+
+
+def _is_scalar(annotation: object) -> bool:
+    return isinstance(annotation, type) and annotation in _SCALARS
 
 
 def _hints_of(function: Callable[..., object]) -> dict[str, Any]:

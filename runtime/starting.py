@@ -102,7 +102,7 @@ class FlowStarter:
         handle = starter.in_loop(
             lambda: starter.start_flow(flow, args, kwargs, self._options, is_awaited=is_awaited)
         )
-        return cast(FlowHandle[R], handle)
+        return cast("FlowHandle[R]", handle)
 
 
 def checked_flow(flow: object) -> None:

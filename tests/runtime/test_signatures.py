@@ -393,3 +393,17 @@ def test_a_function_is_called_with_as_many_values_as_it_has_parameters(count: in
     values = tuple(range(count))
 
     assert Arguments(scope["together"]).call(values) == list(values)
+
+
+@pytest.mark.parametrize(
+    "values", [(3, "a", 2.5, True), (2**70, "a", 2.5, False), (3, "a", 2, True)]
+)
+def test_arguments_that_are_checked_quickly_are_written_as_any_others(
+    values: tuple[object, ...],
+) -> None:
+    def work(number: int, text: str, share: float, is_urgent: bool) -> None: ...
+
+    arguments = Arguments(work)
+
+    assert arguments.encode_checked(values, {}) == arguments.encode(values)
+    assert arguments.decode(arguments.encode_checked(values, {})) == values
