@@ -6,7 +6,7 @@ their own events, envelopes for peers, acknowledgements, results.
 """
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -85,7 +85,7 @@ class Commits:
         self.acks: dict[tuple[PeerName, SessionId], int] = {}
         self.gone: dict[tuple[PeerName, SessionId, SessionId], Gone] = {}
         # How many of them each peer gets.
-        self.denials: Counter[PeerName] = Counter()
+        self.denials: dict[PeerName, int] = {}
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Commits:
     def deny(self, peer: PeerName, gone: Gone) -> None:
         """Tell the peer of a session that is not there; once in a batch, however often it asks."""
         if (peer, gone.to, gone.sid) not in self.gone:
-            self.denials[peer] += 1
+            self.denials[peer] = self.denials.get(peer, 0) + 1
         self.gone[peer, gone.to, gone.sid] = gone
         self.wake()
 

@@ -301,7 +301,7 @@ class Delivery:
     def _deny(self, peer: PeerName, envelope: Accept | envelopes.Content) -> None:
         """Answer that there is no such session, so that the peer lets go what it keeps for it."""
         assert not isinstance(envelope, Open)
-        if self.commits.denials[peer] >= DENIALS_PER_PEER_MAX:
+        if self.commits.denials.get(peer, 0) >= DENIALS_PER_PEER_MAX:
             self.dropped["of no session"] += 1
             return
         sender_sid = envelope.sid if isinstance(envelope, Accept | Refuse) else SessionId(b"")
