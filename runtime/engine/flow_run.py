@@ -29,7 +29,7 @@ from runtime.engine.status import status_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
 from runtime.engine.unwinding import TAKEN_DOWN, Doomed, refuse_all
-from runtime.engine.verdict import verdict
+from runtime.engine.verdict import interrupt_in, verdict
 from runtime.engine.waits import COMMIT, Due, Wait
 from runtime.errors import (
     BadMessage,
@@ -204,26 +204,26 @@ class FlowRun:
 
     def main(self) -> None:
         """Run the flow to its end, or until it is taken down; what its greenlet does."""
-        value, outcome, error = None, b"", None
+        value, outcome, error, definition = None, b"", None, self.definition
+        assert definition is not None
         try:
             value = self._call()
             self.check_alive()
             conversing.settle(self, self.sessions_of_frame())
             self.machine.ended("the end of the flow")
-            assert self.definition is not None
-            value, outcome = self.definition.arguments.recorded_result(value)
-        except KeyboardInterrupt:
-            # It is meant for the process; the flow begins again from its journal.
-            if getcurrent() is self.greenlet:
-                self.manager.hospital.interrupted(self)
-            raise
+            value, outcome = definition.arguments.recorded_result(value)
         except BaseException as raised:  # a flow's failure is a value to the engine
             error = raised
-        if getcurrent() is not self.greenlet:
+        is_mine = getcurrent() is self.greenlet
+        interrupt = interrupt_in(error, self.set_aside if is_mine else None)
+        if interrupt is not None:
+            if is_mine:
+                self.manager.hospital.interrupted(self)
+            raise interrupt
+        if not is_mine:
             # Taken down from outside; whatever the code made of that has no effect.
             return
-        assert self.definition is not None
-        error = verdict(self.machine, self.set_aside, error, function=self.definition.function)
+        error = verdict(self.machine, self.set_aside, error, function=definition.function)
         if error is None:
             self.manager.completed(self, outcome, value)
         else:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from greenlet import getcurrent
+
 from runtime.atomic import AtomicFunction
 from runtime.copying import UNCHANGEABLE, apart
 from runtime.core.events import StepAttempted, StepIntended, Stepped
@@ -16,7 +18,7 @@ from runtime.engine.marks import arguments_differ, arguments_to_record
 from runtime.engine.step_scope import StepScope, ThreadScope
 from runtime.engine.store_txn import OpenTxn
 from runtime.engine.timing import pause, raise_timeout
-from runtime.engine.unwinding import TAKEN_DOWN
+from runtime.engine.unwinding import TAKEN_DOWN, refuse_all
 from runtime.errors import (
     FlowException,
     FlowUnwound,
@@ -244,7 +246,13 @@ def _call(run: "FlowRun", step: StepFunction[..., object], arguments: tuple[obje
         return step.arguments.call(arguments)
 
     what = f"step {step.name} of flow {run.flow_id} ({run.info.name})"
-    value = run.manager.loop.run_in_thread(lambda: context.run(body), what)
+    try:
+        value = run.manager.loop.run_in_thread(lambda: context.run(body), what)
+    except KeyboardInterrupt as error:
+        current = getcurrent()
+        assert isinstance(current, FlowGreenlet)
+        _interrupted_by(run, current, error)
+        raise
     run.check_alive()
     return value
 
@@ -267,11 +275,20 @@ def _scoped(run: "FlowRun", body: Callable[..., object], *arguments: object) -> 
 
 
 def _leave_scope(run: "FlowRun", current: FlowGreenlet, error: BaseException) -> None:
-    if isinstance(current.driver, StepScope):
+    if isinstance(error, KeyboardInterrupt):
+        _interrupted_by(run, current, error)
+    elif isinstance(current.driver, StepScope):
         current.driver = run
-    elif not isinstance(error, KeyboardInterrupt):
+    else:
         # Taken down, whatever the code made of that: nothing of it is an outcome of the step.
         raise FlowUnwound(TAKEN_DOWN) from error
+
+
+def _interrupted_by(run: "FlowRun", current: FlowGreenlet, error: KeyboardInterrupt) -> None:
+    """Let the flow do nothing any more: no replay would raise what is meant for the process."""
+    if run.greenlet is current:
+        run.set_aside = error
+    refuse_all(current)
 
 
 def _outcome(run: "FlowRun", event: Stepped, decode_result: Callable[[bytes], object]) -> object:

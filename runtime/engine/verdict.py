@@ -8,6 +8,16 @@ from runtime.engine.error_ids import words_of
 from runtime.errors import Diverged, FlowDiverged
 
 
+def interrupt_in(
+    error: BaseException | None, set_aside: BaseException | None
+) -> KeyboardInterrupt | None:
+    """Return an interrupt that is meant for the process; the flow runs again from its journal."""
+    for found in (set_aside, error):
+        if isinstance(found, KeyboardInterrupt):
+            return found
+    return None
+
+
 def verdict(
     machine: FlowMachine,
     set_aside: BaseException | None,
