@@ -1,13 +1,14 @@
 """`@flow` and `@responder`: functions that a node can start, and their names on the wire."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Generic, ParamSpec, TypeVar, cast, overload
 
 from runtime import checks
 from runtime.driver import driver_or_none
-from runtime.errors import ConfigurationError, NotInFlow, UnknownFlow
+from runtime.errors import ArgumentInvalid, ConfigurationError, NotInFlow, UnknownFlow
 from runtime.progress_tree import LABEL_CHARACTERS_MAX
 from runtime.session import Session
 from runtime.signatures import Arguments
@@ -69,6 +70,14 @@ class Responder:
         self.version = checks.version(version, "@responder(version=...)")
         self.labels = _labels(labels, "@responder(progress=...)")
         self.name = checks.name(checks.function(function, "@responder"), "a responder's name")
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError:
+            raise ArgumentInvalid(
+                "@responder",
+                f"marks {self.name}, which can't be called with a session",
+                "Give it one parameter: def answer(session: Session) -> None",
+            ) from None
         self.app = checks.name(_app_of(function), "the app of a @responder")
         self.arguments = Arguments(function, skip=1)
 

@@ -131,6 +131,7 @@ class Node(NodeVerbs):
             root=directory.root,
             at=datetime.now(UTC),
         )
+        users = load_users(config.users_file)
         host = Host(
             me=identity.party,
             clock=clock,
@@ -183,7 +184,7 @@ class Node(NodeVerbs):
             self._operations,
             address=config.rpc_address,
             keys=keystore.curve,
-            users=load_users(config.users_file),
+            users=users,
             limits=config.rpc_limits,
         )
         self._operations.usages.append(self._rpc.usage)

@@ -20,6 +20,7 @@ from runtime import (
     flow,
     initiate,
     message,
+    responder,
     sleep,
     step,
 )
@@ -324,3 +325,11 @@ def test_how_a_flow_is_started_is_checked_by_type(option: str) -> None:
     for wrong in (5, True, b"bytes", ["x"], Odd()):
         with pytest.raises(ArgumentInvalid, match=rf"^{option} is "):
             StartOptions(**given | {option: wrong})
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda session, other: None])
+def test_a_responder_that_a_session_can_not_be_given_to_is_refused(
+    function: Callable[..., object],
+) -> None:
+    with pytest.raises(ArgumentInvalid, match="can't be called with a session"):
+        responder("test.ask")(function)
