@@ -384,6 +384,7 @@ _CROSSING: Final[dict[str, type[SennitError]]] = {
         Diverged,
         FlowFailed,
         FlowKilled,
+        MisuseError,
         NodeBusy,
         NodeStopped,
         PermissionDenied,

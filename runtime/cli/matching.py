@@ -31,7 +31,12 @@ def flow_name(text: str, names: Sequence[str]) -> str:
 
 
 def flow_id(text: str, rows: Sequence[FlowRow]) -> FlowId:
-    """Return the id of the one flow with this id, client id, or beginning or end of an id."""
+    """Return the id of the one flow with this id, client id, or beginning or end of an id.
+
+    Raises `UnknownFlow`, also if several fit.
+    """
+    if not text:
+        raise UnknownFlow("the id is empty; list the flows with: sennit flow list")
     fitting = [row for row in rows if text in (row.id, row.client_id)] or [
         row for row in rows if row.id.startswith(text) or row.id.endswith(text)
     ]

@@ -65,6 +65,7 @@ def test_a_held_flow_is_retried_and_its_result_kept_until_it_is_forgotten(
     flow = alice.rpc.find("repair")
     assert flow is not None
     alice.wait_until(lambda: alice.rpc.flow(flow.id).row.status == "held", "held", SECONDS)
+    too_early = sennit(alice, "flow", "forget", "repair", code=2)
     waiting = sennit(alice, "flow", "result", "repair", "--timeout", "0", code=1)
 
     file.write_text("mended")
@@ -75,6 +76,7 @@ def test_a_held_flow_is_retried_and_its_result_kept_until_it_is_forgotten(
     sennit(alice, "flow", "forget", "repair")
     gone = sennit(alice, "flow", "forget", "repair", code=2)
 
+    assert "MisuseError" not in too_early
     assert "held" in waiting
     assert "mended" in told
     assert "mended" in again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.cli.matching import flow_name
+from runtime.cli.matching import flow_id, flow_name
 from runtime.errors import UnknownFlow
 
 NAMES = ["samples.trade.buy", "samples.loan.buy", "samples.trade.sell", "ledger.flows.finality"]
@@ -40,6 +40,11 @@ def test_an_unclear_or_unknown_name_lists_what_comes_near(text: str, said: str) 
 def test_a_long_list_is_cut() -> None:
     with pytest.raises(UnknownFlow, match="and 14 more"):
         flow_name("x", [f"samples.f{number}.pay" for number in range(20)])
+
+
+def test_an_empty_id_is_none() -> None:
+    with pytest.raises(UnknownFlow, match="the id is empty"):
+        flow_id("", [])
 
 
 def test_a_node_without_flows_says_so() -> None:
