@@ -179,6 +179,10 @@ class Connections:
         connection = self._all.get(fd)
         if connection is None:
             return
+        if connection.has_delivered:
+            # While nobody looked: what arrives from now on is not of that frame.
+            connection.has_delivered = False
+            connection.mark = connection.received = _received(fd)
         self._active[fd] = connection
         if not self._is_looking:
             self._is_looking = True
