@@ -2,14 +2,13 @@
 
 import logging
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 
-import gevent
 import pytest
-import zmq
 
 from runtime.edge.zmq_connections import Connections
 from runtime.edge.zmq_stats import TransportStats
@@ -17,10 +16,9 @@ from runtime.frames import pack
 from runtime.limits import FRAME_BYTES_MAX, MIB, PeerLimits
 from runtime.seldom_log import SeldomLog
 from runtime.testing.transport_conformance import ALICE, BOB, CAROL
-from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting
+from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting, sending_parts
 from tests.runtime.edge.zmq_network import ZmqNetwork
 
-PART = bytes(256 * 1024)
 FEW = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
 
 
@@ -37,16 +35,14 @@ def as_member(network: ZmqNetwork) -> Iterator[Bare]:
         yield bob
 
 
-def send_parts(dealer: "zmq.Socket[bytes]", count: int) -> None:
-    """Send them from a greenlet's point of view: the wire and the node share the loop."""
-    for part in [*[PART] * count, b""]:
-        while True:
-            try:
-                dealer.send(part, (zmq.SNDMORE if part else 0) | zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                gevent.sleep(0.001)
-            else:
-                break
+def parts_through(
+    network: ZmqNetwork, count: int, *wires: StoppingWire, greeting: bytes = b""
+) -> "AbstractContextManager[subprocess.Popen[str]]":
+    """Be Bob in a process that sends a message of very many parts through each wire."""
+    network.transport(BOB)
+    endpoints = [wire.endpoint for wire in wires]
+    address = network.book.addresses[ALICE]
+    return sending_parts(address, network.keys[BOB], count, *endpoints, greeting=greeting)
 
 
 def test_a_member_that_sends_part_after_part_is_cut_and_its_parts_are_dropped(
@@ -55,11 +51,11 @@ def test_a_member_that_sends_part_after_part_is_cut_and_its_parts_are_dropped(
     # Breaks when only the size of a part is bounded: ZeroMQ collects them before it shows one.
     alice, seen = network.started(ALICE, limits=FEW)
     wire = StoppingWire(network.book.addresses[ALICE], bytes_max=20 * MIB)
-    with as_member(network) as bob:
-        dealer = bob.socket(wire.endpoint)
-        dealer.send(pack([b"one of us"]))
+    with parts_through(network, 400, wire, greeting=bytes(pack([b"one of us"]))) as bob:
         network.run_until(lambda: bool(seen.envelopes))
-        send_parts(dealer, 400)
+        assert bob.stdin is not None
+        bob.stdin.write("go on\n")
+        bob.stdin.flush()
 
         network.run_until(lambda: wire.is_cut)
     wire.close()
@@ -73,8 +69,7 @@ def test_an_honest_peer_is_served_while_a_member_sends_parts(network: ZmqNetwork
     _, seen = network.started(ALICE, limits=FEW)
     carol, _ = network.started(CAROL)
     wire = StoppingWire(network.book.addresses[ALICE], bytes_max=20 * MIB)
-    with as_member(network) as bob:
-        send_parts(bob.socket(wire.endpoint), 400)
+    with parts_through(network, 400, wire):
         network.run_until(lambda: wire.is_cut)
         large = bytes(MIB)
 
@@ -88,11 +83,11 @@ def test_what_is_under_way_on_many_connections_is_bounded_in_sum(network: ZmqNet
     limits = PeerLimits(unfinished_bytes_max=8 * MIB)
     alice, _ = network.started(ALICE, limits=limits)
     address = network.book.addresses[ALICE]
-    with as_member(network) as bob, ExitStack() as wires:
-        stopping = [StoppingWire(address, bytes_max=3 * MIB) for _ in range(6)]
+    stopping = [StoppingWire(address, bytes_max=3 * MIB) for _ in range(6)]
+    with ExitStack() as wires:
         for wire in stopping:
             wires.callback(wire.close)
-            send_parts(bob.socket(wire.endpoint), 40)
+        wires.enter_context(parts_through(network, 40, *stopping))
 
         network.run_until(lambda: sum(wire.is_cut for wire in stopping) >= 4)
 
@@ -184,11 +179,8 @@ def test_a_message_of_very_many_parts_takes_little_memory(network: ZmqNetwork) -
     limits = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
     alice, _ = network.started(ALICE, limits=limits)
     wire = StoppingWire(network.book.addresses[ALICE], bytes_max=200 * MIB)
-    with as_member(network) as bob:
-        dealer = bob.socket(wire.endpoint)
-        send_parts(dealer, 4_000)
-        before = resident_bytes()
-
+    before = resident_bytes()
+    with parts_through(network, 4_000, wire):
         network.run_until(lambda: wire.is_cut)
 
         assert wire.forwarded < 150 * MIB

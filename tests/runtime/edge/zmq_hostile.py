@@ -1,6 +1,8 @@
 """What members of the network use who mean no good: bare sockets, and a wire that stops midway."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -10,6 +12,7 @@ import gevent.socket
 import zmq
 
 from runtime.edge.zmq_auth import PeerAddress
+from tests.source_files import ROOT
 
 
 @contextmanager
@@ -44,6 +47,33 @@ class Bare:
         self._context.term()
 
 
+@contextmanager
+def sending_parts(
+    address: PeerAddress,
+    keys: tuple[bytes, bytes],
+    count: int,
+    *endpoints: str,
+    greeting: bytes = b"",
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run `tests.runtime.edge.send_parts`; a line on its standard input ends the greeting."""
+    of_curve = (*keys, address.curve_key)
+    sender = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tests.runtime.edge.send_parts", str(count), greeting.hex()),
+            *(key.decode() for key in of_curve),
+            *endpoints,
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield sender
+    finally:
+        sender.kill()
+        sender.communicate()
+
+
 class StoppingWire:
     """A TCP proxy that forwards so many bytes of one connection and then holds the rest."""
 
@@ -66,6 +96,8 @@ class StoppingWire:
             self._greenlets.append(gevent.spawn(self._answer, server, client))
             while self._left:
                 data = client.recv(min(65_536, self._left))
+                if not data:
+                    break
                 self._left -= len(data)
                 server.sendall(data)
                 self.forwarded += len(data)
