@@ -1,13 +1,10 @@
 """What a flow gets when it runs is what it gets when it is replayed: values and exceptions."""
 
 import datetime
-import decimal
 import json
 import urllib.error
-import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -27,114 +24,16 @@ from runtime import (
     atomic,
     flow,
     initiate,
-    message,
     responder,
     sleep,
     step,
 )
 from runtime.signatures import Arguments
 from runtime.testing.network import SimulatedNetwork
+from tests.runtime.engine.kinds_of_values import BERLIN, KINDS, Batch, Reading, exact, in_words
 
-BERLIN = ZoneInfo("Europe/Berlin")
 STUBBORN = Retry(attempts=5, first_delay=0.1)
 
-
-@message
-class Reading:
-    value: float
-    at: datetime.datetime
-    parts: tuple[float, ...] = ()
-
-
-@message
-class Batch:
-    readings: list[Reading]
-    names: dict[str, set[int]] = {}
-    anything: object = None
-
-
-def exact(value: object) -> str:
-    """Return a text that differs whenever two values differ, also in type, zone or order."""
-    match value:
-        case list() | tuple():
-            return f"{type(value).__name__}({', '.join(map(exact, value))})"
-        case set() | frozenset():
-            return f"{type(value).__name__}({', '.join(sorted(map(exact, value)))})"
-        case dict():
-            pairs = (f"{exact(key)}: {exact(part)}" for key, part in value.items())
-            return f"dict({', '.join(pairs)})"
-        case Reading() | Batch():
-            parts = (exact(getattr(value, name)) for name in get_type_hints(type(value)))
-            return f"{type(value).__name__}({', '.join(parts)})"
-        case BaseException():
-            return f"{type(value).__qualname__}({exact(value.args)}, {exact(vars(value))}, {value})"
-        case _:
-            return f"{type(value).__name__} {value!r}"
-
-
-numbers = st.integers(-(2**70), 2**70) | st.floats() | st.booleans()
-zoned = st.datetimes(
-    datetime.datetime(1970, 1, 2), datetime.datetime(2200, 1, 1), timezones=st.just(BERLIN)
-)
-readings = st.builds(
-    Reading,
-    value=st.integers(-1000, 1000) | st.floats(),
-    at=zoned,
-    parts=st.tuples(st.integers(0, 9)) | st.lists(st.floats(), max_size=2),
-)
-scalars = st.one_of(
-    st.none(),
-    numbers,
-    st.text(max_size=5),
-    st.binary(max_size=5),
-    st.decimals(),
-    st.uuids(),
-    st.dates(),
-    st.times(),
-    st.timedeltas(),
-    st.datetimes(),
-    zoned,
-)
-described = st.recursive(
-    scalars | readings,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-        | st.frozensets(st.integers() | st.text(max_size=2), max_size=3)
-    ),
-    max_leaves=8,
-)
-batches = st.builds(
-    Batch,
-    readings=st.lists(readings, max_size=2),
-    names=st.dictionaries(st.text(max_size=2), st.frozensets(st.integers(0, 9)), max_size=2),
-    anything=st.none() | st.integers(0, 9) | st.lists(st.text(max_size=2), max_size=2),
-)
-KINDS: list[tuple[object, st.SearchStrategy[Any]]] = [
-    (float, numbers),
-    (int, st.integers(-(2**70), 2**70) | st.booleans()),
-    (float | None, st.none() | numbers),
-    (str, st.text()),
-    (bytes, st.binary() | st.binary().map(bytearray)),
-    (datetime.datetime, zoned | st.datetimes()),
-    (decimal.Decimal, st.decimals() | st.integers()),
-    (uuid.UUID, st.uuids()),
-    (list[float], st.lists(numbers) | st.tuples(numbers, numbers)),
-    (tuple[float, ...], st.lists(numbers) | st.tuples(numbers)),
-    (Sequence[int], st.lists(st.integers()) | st.tuples(st.integers())),
-    (set[int], st.sets(st.integers()) | st.frozensets(st.integers()) | st.lists(st.integers())),
-    (dict[str, float], st.dictionaries(st.text(max_size=3), numbers)),
-    (dict[int, list[float]], st.dictionaries(st.integers(), st.lists(numbers, max_size=2))),
-    (Reading, readings),
-    (Reading | Batch | None, readings | batches | st.none()),
-    (Batch, batches),
-    (list[Reading], st.lists(readings, max_size=3)),
-    (object, described),
-    (Any, described),
-    (list, st.lists(described, max_size=3)),
-    (dict, st.dictionaries(st.text(max_size=3), described, max_size=3)),
-]
 
 seen: list[str] = []
 
@@ -154,10 +53,12 @@ def run_and_replay(network: SimulatedNetwork, code: Callable[[], None]) -> None:
     alice.handle(handle.id).result()
 
 
-@pytest.mark.parametrize(("annotation", "values"), KINDS, ids=lambda part: str(part)[:30])
+@pytest.mark.parametrize("kind", KINDS, ids=in_words)
 def test_a_result_is_what_a_replay_will_get(
-    annotation: object, values: st.SearchStrategy[Any]
+    kind: tuple[object, st.SearchStrategy[Any]],
 ) -> None:
+    annotation, values = kind
+
     def function() -> object:
         """Have any result."""
 
