@@ -4,14 +4,17 @@ A `PackedError` is the array ``[class name, message, args or nil, attributes]``;
 the args and attributes is a `Packed`. No stack is ever in it.
 
 A `FlowException` comes back as the class it was, if that is known here, else as a plain
-`FlowException` that names the original class. Nothing is imported.
+`FlowException` that names the original class. Nothing is imported, and neither a constructor nor a
+setter is called: the peer may claim anything. Of slots only those travel that may hold anything.
 How a flow or step of this node failed is for `runtime.outcome_codec`.
 """
 
-from typing import Final
+import types
+from typing import Any, Final
 
 import msgspec
 
+from runtime.blank_errors import args_of, is_of_python, made_blank, slots_of
 from runtime.class_names import public_module
 from runtime.codec import Packed, decode, pack, unpack_any
 from runtime.errors import (
@@ -62,13 +65,13 @@ def unpack_error(
     if peer is not None and cls is not None and issubclass(cls, FlowTimeout):
         cls = PeerTimedOut
     error = None if cls is None else _rebuilt(packed, cls)
-    if not isinstance(error, FlowException):
+    if error is None:
         error = _stand_in(packed)
     _set_attributes(error, packed)
     note_origin(error, peer=peer, error_id=error_id)
     if peer is not None:
         tail = f" (error id {error_id})" if error_id else ""
-        error.add_note(f"It was raised by the flow of {peer}{tail}.")
+        BaseException.add_note(error, f"It was raised by the flow of {peer}{tail}.")
     return error
 
 
@@ -94,7 +97,7 @@ def _pack(error: BaseException) -> PackedError:
         size = sum(map(_size, args))
         args, budget = (args, budget - size) if size <= budget else (None, budget)
     attributes: dict[str, Packed] = {}
-    for name, value in vars(error).items():
+    for name, value in (*vars(error).items(), *slots_of(error, _is_free_slot)):
         if not _may_travel(name):
             continue
         packed = _pack_or_none(value)
@@ -106,7 +109,20 @@ def _pack(error: BaseException) -> PackedError:
 
 
 def _may_travel(name: object) -> bool:
-    return isinstance(name, str) and not name.startswith("_") and name == well_formed(name)
+    return (
+        isinstance(name, str)
+        and not name.startswith("_")
+        and name != "args"
+        and name == well_formed(name)
+    )
+
+
+def _is_free_slot(_name: str, descriptor: Any) -> bool:
+    """Tell whether any value may stand in a slot; what C code keeps there it may trust."""
+    if not isinstance(descriptor, types.MemberDescriptorType):
+        return False
+    owner = descriptor.__objclass__
+    return is_of_python(owner) or owner is OSError
 
 
 def _size(packed: Packed) -> int:
@@ -119,12 +135,9 @@ def _size_of_name(name: str) -> int:
 
 
 def _pack_args(error: BaseException) -> list[Packed] | None:
-    given = vars(BaseException)["args"].__get__(error)  # a property of this name may raise
+    given = args_of(error)
     if len(given) > ERROR_BYTES_MAX // _OVERHEAD_BYTES:
         return None
-    if isinstance(error, OSError) and error.filename is not None:
-        # OSError keeps the name of the file apart from its args.
-        given = (error.errno, error.strerror, error.filename)
     args = [_pack_or_none(arg) for arg in given]
     packed = [arg for arg in args if arg is not None]
     return packed if len(packed) == len(args) else None
@@ -167,31 +180,36 @@ def _class_name(cls: type) -> str:
     return well_formed(name[:CLASS_NAME_CHARACTERS_MAX])
 
 
-def _rebuilt(packed: PackedError, cls: type[Exception]) -> Exception | None:
-    if packed.args is None:
-        return None
+def _rebuilt(packed: PackedError, cls: type[FlowException]) -> FlowException | None:
     try:
-        args = tuple(unpack_any(arg) for arg in packed.args)
-        error = cls(*args)
-    # The peer's class may have had another constructor.
+        if packed.args is None:
+            # They can't travel; the text can.
+            return made_blank(cls, (packed.message,))
+        return made_blank(cls, tuple(unpack_any(arg) for arg in packed.args))
+    # The classes are anybody's, and the bytes the peer's.
     except Exception:
         return None
-    if not isinstance(error, cls):
-        return None
-    # A constructor may pass on other args than its own; OSError takes the file's name out of them.
-    if not isinstance(error, OSError):
-        error.args = args
-    return error
 
 
 def _set_attributes(error: Exception, packed: PackedError) -> None:
     for name, value in packed.attributes.items():
-        if not _may_travel(name) or callable(getattr(type(error), name, None)):
+        if not _may_travel(name):
             continue
         try:
-            vars(error)[name] = unpack_any(value)
+            _set_attribute(error, name, unpack_any(value))
         except SessionError:
             continue
+
+
+def _set_attribute(error: Exception, name: str, value: object) -> None:
+    """Set what is data to the class; leave what is code: methods, properties, nested classes."""
+    of_class: Any = next(
+        (vars(cls)[name] for cls in type(error).__mro__ if name in vars(cls)), None
+    )
+    if _is_free_slot(name, of_class):
+        of_class.__set__(error, value)
+    elif not callable(of_class) and not hasattr(type(of_class), "__get__"):
+        vars(error)[name] = value
 
 
 def _flow_exception_class(name: str) -> type[FlowException] | None:

@@ -49,9 +49,13 @@ class SennitError(Exception):
 class FlowException(SennitError):
     """An answer, not an accident: it crosses to the direct peers of the flow that raises it.
 
-    Subclass it for the errors of your flow. ``cls(*args)`` must rebuild the exception, and what is
-    in ``args`` and in its attributes travels as far as it can be encoded; an attribute whose name
-    begins with ``_`` does not. Each subclass is known on the wire by module and qualified name.
+    Subclass it for the errors of your flow; its constructor may want what it likes, for it is not
+    called at the other end. What is in ``args``, in attributes and in ``__slots__`` travels as far
+    as it can be encoded; an attribute whose name begins with ``_`` does not, so ``__str__`` and
+    properties should do without. If the args can't travel, the text of the exception is the only
+    one. Each subclass is known on the wire by module and qualified name.
+
+    What came from a peer is its claim, as a message is: there may be more, less or something else.
 
     Where it came from tell `peer_of`, `error_id_of` and `original_class_of`, which are no
     attributes, so that yours may have any name.

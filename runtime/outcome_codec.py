@@ -13,12 +13,12 @@ for bytes that come from a peer; those are for `runtime.error_codec`.
 
 import contextlib
 import itertools
-import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
+from runtime.blank_errors import DESCRIPTORS, args_of, made_blank, slots_of
 from runtime.class_names import exception_class, name_for_people, recorded_name
 from runtime.codec import Packed, decode, encode, pack, unpack_any
 from runtime.error_codec import message_of
@@ -53,9 +53,6 @@ _AS_BUILTIN: Final[dict[type, Callable[[Any], object]]] = {
     str: str.__str__,
     bytes: lambda value: bytes(memoryview(value)),
 }
-_DESCRIPTORS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
-_HEAP_TYPE: Final = 1 << 9
-_args_of_all: Final[Any] = vars(BaseException)["args"]
 
 
 class PackedOutcome(msgspec.Struct, array_like=True, frozen=True):
@@ -130,8 +127,7 @@ def _packed(error: BaseException, room: _Room, level: int, error_id: str = "") -
         for cls in type(error).__mro__
         if issubclass(cls, BaseException) and cls not in (BaseException, Exception)
     ]
-    # The slot itself: a class may have a property of this name, which may raise.
-    args: tuple[Any, ...] = _args_of_all.__get__(error)
+    args = args_of(error)
     state = _state_of(error)
     if isinstance(error, BaseExceptionGroup):
         args = (error.message, *error.exceptions)
@@ -167,16 +163,7 @@ def _state_of(error: BaseException) -> Iterator[tuple[str, object]]:
     for name, value in vars(error).items():
         if name != ERROR_ID_ATTRIBUTE and _is_name(name):
             yield name, value
-    for cls in type(error).__mro__:
-        for name, descriptor in vars(cls).items():
-            if not isinstance(descriptor, _DESCRIPTORS) or name == "args" or name[:2] == "__":
-                continue
-            try:
-                value = descriptor.__get__(error)
-            except AttributeError:
-                continue
-            if value is not None:
-                yield name, value
+    yield from slots_of(error, lambda name, _: name != "args" and name[:2] != "__")
 
 
 def _notes_of_causes(error: BaseException) -> list[str]:
@@ -296,11 +283,7 @@ def _made(
         return None
     args = tuple(_value_of(part, may_import) for part in outcome.args)
     try:
-        error = _blank(cls, args)
-        if type(error) is not cls:
-            return None
-        if not isinstance(error, ExceptionGroup):
-            _args_of_all.__set__(error, args)
+        error = made_blank(cls, args)
         for name, part in outcome.state.items():
             _set(error, name, _value_of(part, may_import))
     # The classes are anybody's.
@@ -309,23 +292,10 @@ def _made(
     return error
 
 
-def _blank(cls: type[Exception], args: tuple[object, ...]) -> Exception:
-    """Return an object of ``cls`` as the builtin that it extends makes one."""
-    base: Any = cls
-    while base.__flags__ & _HEAP_TYPE:
-        base = base.__base__
-    blank: Exception
-    if issubclass(base, BaseExceptionGroup):
-        blank = base.__new__(cls, args[0], list(args[1:]))
-    else:
-        blank = base.__new__(cls)
-    return blank
-
-
 def _set(error: Exception, name: str, value: object) -> None:
     for cls in type(error).__mro__:
         descriptor = vars(cls).get(name)
-        if isinstance(descriptor, _DESCRIPTORS):
+        if isinstance(descriptor, DESCRIPTORS):
             # One that can't be set is made of something that is there.
             with contextlib.suppress(AttributeError, TypeError):
                 descriptor.__set__(error, value)

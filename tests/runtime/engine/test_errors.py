@@ -36,6 +36,21 @@ class TooExpensive(FlowException):
         self.limit = limit
 
 
+class Declined(FlowException):
+    """Its constructor can't be called with its args."""
+
+    __slots__ = ("place",)
+    place: str
+
+    def __init__(self, *, code: int, place: str) -> None:
+        super().__init__("declined", code)
+        self.code = code
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.code} at {self.place}"
+
+
 class Wrapped(FlowException):
     """Raised from another one."""
 
@@ -117,6 +132,50 @@ def test_attributes_travel_if_they_can_be_encoded(network: SimulatedNetwork) -> 
 
     assert vars(caught.value)["currency"] == "EUR"
     assert "lost" not in vars(caught.value)
+
+
+def test_an_error_of_any_constructor_is_caught_by_its_class_live_and_replayed(
+    network: SimulatedNetwork,
+) -> None:
+    seen: list[str] = []
+
+    @flow
+    def order(peer: Party) -> str:
+        try:
+            return initiate(peer).exchange("order", str).unwrap(same)
+        except Declined as error:
+            seen.append(f"{error} {error.code} {error.place} {error.args}")
+        sleep(10)
+        return seen[-1]
+
+    @responder(order)
+    def decline(session: Session) -> None:
+        session.receive(str)
+        raise Declined(code=51, place="till")
+
+    alice, bob = pair(network, order, decline)
+    handle = alice.start_flow(order, bob.party)
+    network.run_for(1)
+    alice.restart()
+
+    assert alice.handle(handle.id).result() == "51 at till 51 till ('declined', 51)"
+    assert len(seen) >= 2
+    assert len(set(seen)) == 1
+
+
+def test_the_result_of_any_constructor_stays_of_its_class(network: SimulatedNetwork) -> None:
+    @flow
+    def decline() -> None:
+        raise Declined(code=51, place="till")
+
+    alice = network.node("Alice", apps=[decline])
+    client = alice.options(client_id="decline")
+    with pytest.raises(Declined):
+        client.start_flow(decline).result()
+    alice.restart()
+
+    with pytest.raises(Declined, match="51 at till"):
+        alice.options(client_id="decline").start_flow(decline).result()
 
 
 def test_a_class_that_this_side_does_not_have_is_named(
