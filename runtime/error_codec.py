@@ -109,12 +109,7 @@ def _pack(error: BaseException) -> PackedError:
 
 
 def _may_travel(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and not name.startswith("_")
-        and name != "args"
-        and name == well_formed(name)
-    )
+    return isinstance(name, str) and not name.startswith("_") and name == well_formed(name)
 
 
 def _is_free_slot(_name: str, descriptor: Any) -> bool:

@@ -139,6 +139,9 @@ class Guarded(FlowException):
     def made_of(cls) -> None:
         """Be a name."""
 
+    def add_note(self, note: str, /) -> None:
+        self.was_set.append(note)
+
     def shout(self) -> str:
         return f"{self.args[0]}!".upper()
 
@@ -249,11 +252,13 @@ def test_a_peer_can_not_reach_the_code_of_a_class() -> None:
     claimed = {name: pack(1) for name in claims} | {"limit": pack(9), "place": pack("x")}
     name = f"{__name__}.{Guarded.__qualname__}"
 
-    arrived: Any = unpack_error(PackedError(name, "m", [pack("a")], claimed))
+    arrived: Any = unpack_error(PackedError(name, "m", [pack("a")], claimed), PEER)
 
     assert type(arrived) is Guarded
     assert Guarded.was_set == []
-    assert vars(arrived) == {"limit": 9}
+    assert arrived.__notes__ == [f"It was raised by the flow of {PEER}."]
+    assert vars(arrived).keys() == {"limit", "_sennit_peer", "__notes__"}
+    assert arrived.limit == 9
     assert (arrived.place, arrived.args) == ("x", ("a",))
     assert (arrived.text, arrived.cached, arrived.shout(), arrived.Part) == (
         "its own",
