@@ -68,6 +68,8 @@ _LEVELS_WRITTEN_MAX: Final = NESTING_MAX + 1
 _LEVELS_READ_MAX: Final = 2 * _LEVELS_WRITTEN_MAX
 
 _SETS: Final = (set, frozenset)
+# One part, whatever its length: nothing is in it that could be counted or nest.
+_UNDIVIDED: Final = (str, bytes)
 
 _encode_sorted: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _encode_in_order: Final = msgspec.msgpack.Encoder().encode
@@ -296,7 +298,7 @@ def _container_body(value: Any, keep_order: bool) -> bytes:
         # Equal after the round trip: nothing inside needs a type to be told what it is.
         if (
             TAG_BYTES in body
-            or nests_deeper(body, _LEVELS_WRITTEN_MAX)
+            or (len(body) > _LEVELS_WRITTEN_MAX and nests_deeper(body, _LEVELS_WRITTEN_MAX))
             or cls(decode_plain(body)) != value
         ):
             body = _described_body(value, keep_order)
@@ -335,8 +337,13 @@ def _check_nothing_is_lost(value: object, body: bytes) -> None:
 
 
 def _checked(cls: type, body: bytes) -> bytes:
+    if len(body) <= _LEVELS_READ_MAX:
+        # Each part and each level takes a byte: these are too few for too many of either.
+        return body
     if len(body) > MESSAGE_BYTES_MAX:
         raise _too_large(cls, body)
+    if cls in _UNDIVIDED:
+        return body
     if has_too_many_items(body):
         raise UnserialisableMessage(
             cls.__qualname__,

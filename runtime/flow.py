@@ -177,8 +177,10 @@ class FlowRegistry:
 
     def installed(self, flow: "Flow[P, R]") -> "Flow[P, R]":
         """Return the flow itself; raises `UnknownFlow` if no app of the node has it."""
+        if self.flows.get(flow.name) is flow:
+            return flow
         found = self.flow(flow.name)
-        if found is not flow and found.function.__code__ != flow.function.__code__:
+        if found.function.__code__ != flow.function.__code__:
             raise UnknownFlow(
                 f"another flow is installed on this node under the name {flow.name}, "
                 f"from {found.function.__module__}"

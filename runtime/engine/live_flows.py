@@ -17,20 +17,22 @@ _Flows = dict["FlowId", "FlowRun"]
 class LiveFlows(dict["FlowId", "FlowRun"]):
     """All flows that have not ended, by id. Held ones are in `held`, too."""
 
-    __slots__ = ("_by_name", "_by_user", "held")
+    __slots__ = ("_by_name_and_user", "held")
 
     def __init__(self) -> None:
         super().__init__()
         self.held: _Flows = {}
-        self._by_name: dict[str, _Flows] = {}
-        self._by_user: dict[str, _Flows] = {}
+        self._by_name_and_user: dict[str, dict[str, _Flows]] = {}
 
     def add(self, run: "FlowRun") -> None:
         """Take in a flow."""
         started = run.machine.started
         self[run.flow_id] = run
-        _add(self._by_name, started.flow, run)
-        _add(self._by_user, started.user, run)
+        try:
+            self._by_name_and_user[started.flow][started.user][run.flow_id] = run
+        except KeyError:  # the first of this name, or of this user
+            by_user = self._by_name_and_user.setdefault(started.flow, {})
+            by_user[started.user] = {run.flow_id: run}
 
     def remove(self, run: "FlowRun") -> None:
         """Let go of a flow that has ended. Idempotent."""
@@ -38,8 +40,13 @@ class LiveFlows(dict["FlowId", "FlowRun"]):
             return
         started = run.machine.started
         self.held.pop(run.flow_id, None)
-        _remove(self._by_name, started.flow, run)
-        _remove(self._by_user, started.user, run)
+        by_user = self._by_name_and_user[started.flow]
+        flows = by_user[started.user]
+        del flows[run.flow_id]
+        if not flows:
+            del by_user[started.user]
+            if not by_user:
+                del self._by_name_and_user[started.flow]
 
     def note_held(self, run: "FlowRun") -> None:
         """Learn that a flow is held now, or is no more."""
@@ -54,23 +61,15 @@ class LiveFlows(dict["FlowId", "FlowRun"]):
         """Yield what there is to look at for a filter: these flows, and perhaps a few others."""
         if statuses == [HELD]:
             return iter(self.held.values())
-        if user is not None:
-            return iter(self._by_user.get(user, {}).values())
-        if fits_name is not None:
-            fitting = [flows for name, flows in self._by_name.items() if fits_name(name)]
-            return chain.from_iterable(flows.values() for flows in fitting)
-        return iter(self.values())
-
-
-def _add(index: dict[str, _Flows], key: str, run: "FlowRun") -> None:
-    flows = index.get(key)
-    if flows is None:
-        flows = index[key] = {}
-    flows[run.flow_id] = run
-
-
-def _remove(index: dict[str, _Flows], key: str, run: "FlowRun") -> None:
-    flows = index[key]
-    del flows[run.flow_id]
-    if not flows:
-        del index[key]
+        if user is None and fits_name is None:
+            return iter(self.values())
+        fitting = [
+            by_user
+            for name, by_user in self._by_name_and_user.items()
+            if fits_name is None or fits_name(name)
+        ]
+        if user is None:
+            groups = [flows for by_user in fitting for flows in by_user.values()]
+        else:
+            groups = [by_user[user] for by_user in fitting if user in by_user]
+        return chain.from_iterable(flows.values() for flows in groups)

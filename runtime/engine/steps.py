@@ -80,7 +80,13 @@ def run_step(
     if current.driver is not scope:
         raise FlowUnwound(TAKEN_DOWN)
     current.driver = run
-    return _succeeded(run, step, path, mark, value)
+    # As `_succeeded` does, without the call.
+    try:
+        value, encoded = step.arguments.recorded_result(value)
+    except UnserialisableMessage as error:
+        _raise_outcome(run, step.name, mark, error)
+    run.append(Stepped(run.now(), path, step.name, mark, encoded))
+    return value
 
 
 def run_atomic(
@@ -180,17 +186,17 @@ def _run_slowly(
             _attempt_failed(run, step, mark, attempt, error)
             attempt += 1
             continue
-        return _succeeded(run, step, run.path, mark, value)
+        return _succeeded(run, step, mark, value)
 
 
 def _succeeded(
-    run: "FlowRun", step: StepFunction[..., object], path: str, mark: bytes, value: object
+    run: "FlowRun", step: StepFunction[..., object], mark: bytes, value: object
 ) -> object:
     try:
         value, encoded = step.arguments.recorded_result(value)
     except UnserialisableMessage as error:
         _raise_outcome(run, step.name, mark, error)
-    run.append(Stepped(run.now(), path, step.name, mark, encoded))
+    run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
     return value
 
 

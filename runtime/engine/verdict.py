@@ -12,10 +12,9 @@ def interrupt_in(
     error: BaseException | None, set_aside: BaseException | None
 ) -> KeyboardInterrupt | None:
     """Return an interrupt that is meant for the process; the flow runs again from its journal."""
-    for found in (set_aside, error):
-        if isinstance(found, KeyboardInterrupt):
-            return found
-    return None
+    if isinstance(set_aside, KeyboardInterrupt):
+        return set_aside
+    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def verdict(

@@ -346,3 +346,29 @@ def test_a_value_beyond_the_limit_is_refused_on_the_way_out() -> None:
     with pytest.raises(UnserialisableMessage, match="in chunks"):
         encode(b"x" * MESSAGE_BYTES_MAX)
     assert unpack(pack(b"x" * (MESSAGE_BYTES_MAX - 5)), bytes)
+
+
+def test_the_shortest_value_that_nests_too_deeply_is_refused() -> None:
+    nest: list[object] = []
+    for _ in range(201):
+        nest = [nest]
+
+    assert len(encode(nest)) == 202
+    with pytest.raises(UnserialisableMessage, match="levels may nest"):
+        encode([nest])
+
+
+def test_the_shortest_list_that_nests_too_deeply_to_be_packed_is_refused() -> None:
+    nest: list[object] = []
+    for _ in range(100):
+        nest = [nest]
+
+    assert len(pack(nest).body) == 101
+    with pytest.raises(UnserialisableMessage, match="levels may nest"):
+        pack([nest])
+
+
+@pytest.mark.parametrize("value", [b"\x91" * 70_000, "\x11" * 70_000])
+def test_what_looks_like_a_nest_inside_of_one_value_is_none(value: object) -> None:
+    assert unpack(pack(value), type(value)) == value
+    assert unpack_any(pack([value])) == [value]
