@@ -12,6 +12,7 @@ number of connections is bounded.
 """
 
 import _socket
+import resource
 import select
 import socket
 import struct
@@ -37,6 +38,9 @@ LOOK_S: Final = 0.025
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 # struct tcp_info of Linux, whose fields never move: tcpi_bytes_received, an u64.
 _BYTES_RECEIVED_OFFSET: Final = 128
+# Of the descriptors that the process may have; the store, users and known peers need the others.
+# Without any left, ZeroMQ's thread tries to accept again and again, and nobody is let in.
+_SILENT_SHARE: Final = 4
 _ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT if sys.platform == "linux" else 0
 _TCP_INFO_BYTES: Final = _BYTES_RECEIVED_OFFSET + 8
 
@@ -99,6 +103,7 @@ class Connections:
     ) -> None:
         """Watch over none yet. ``is_drained`` tells that all frames that are complete were read."""
         self._limits = limits
+        self._silent_max = min(limits.connections_silent_max, _descriptors_for_silent())
         self._is_drained = is_drained
         self._stats = stats
         self._log = log
@@ -120,7 +125,7 @@ class Connections:
         self._all[fd] = self._silent[fd] = _Connection(fd)
         if self._arrivals is not None:
             self._arrivals.tell_next(fd)
-        if len(self._silent) > self._limits.connections_silent_max:
+        if len(self._silent) > self._silent_max:
             self._hang_up(next(iter(self._silent.values())), "many connections that say nothing")
 
     def closed(self, fd: int) -> None:
@@ -160,7 +165,7 @@ class Connections:
         per_connection = limits.unfinished_bytes_per_connection_max
         return [
             ("connections_per_peer_max", limits.connections_per_peer_max, most),
-            ("connections_silent_max", limits.connections_silent_max, len(self._silent)),
+            ("connections_silent_max", self._silent_max, len(self._silent)),
             ("unfinished_bytes_per_connection_max", per_connection, largest),
             ("unfinished_bytes_max", limits.unfinished_bytes_max, self._unfinished),
         ]
@@ -228,6 +233,12 @@ class Connections:
         connection.mark = connection.received
         self._note_unfinished(connection, 0)
         _ask(connection.fd, lambda borrowed: borrowed.shutdown(socket.SHUT_RDWR), None)
+
+
+def _descriptors_for_silent() -> int:
+    """Return how many connections may say nothing before descriptors become scarce."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else max(1, allowed // _SILENT_SHARE)
 
 
 def _received(fd: int) -> int:

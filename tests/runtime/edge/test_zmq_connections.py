@@ -1,6 +1,7 @@
 """What ZeroMQ does not bound: parts of one message, connections of one member."""
 
 import logging
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from runtime.testing.transport_conformance import ALICE, BOB, CAROL
 from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting, sending_parts
 from tests.runtime.edge.zmq_network import ZmqNetwork
 
+# The strangers of the test are in this process, too.
+FEW_DESCRIPTORS = 1_024
 FEW = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
 
 
@@ -135,6 +138,31 @@ def test_connections_that_say_nothing_are_bounded(network: ZmqNetwork) -> None:
         carol.send(ALICE, [b"hello"])
 
         assert usage["connections_silent_max"] <= 4
+        network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """A process that may open few files, as where nobody has raised the usual limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, hard))
+    yield FEW_DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_strangers_that_say_nothing_leave_descriptors_to_the_node(
+    few_descriptors: int, network: ZmqNetwork
+) -> None:
+    alice, seen = network.started(ALICE)
+    carol, _ = network.started(CAROL)
+    host, _, port = alice.endpoint.removeprefix("tcp://").rpartition(":")
+    with ExitStack() as strangers:
+        for _ in range(few_descriptors // 4 + 10):
+            strangers.enter_context(socket.create_connection((host, int(port))))
+
+        network.run_until(lambda: alice.stats.connections_cut >= 10)
+        carol.send(ALICE, [b"hello"])
+
         network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
 
 
