@@ -48,6 +48,11 @@ class PeerLimits:
     received_bytes_max: int = 32_768 * MIB
     """Read by flows that have not ended; on disk, in their journals."""
 
+    unacknowledged_bytes_per_peer_max: int = 128 * MIB
+    unacknowledged_bytes_max: int = 512 * MIB
+    """Sent and not acknowledged by the peer; in memory, and on disk. Beyond it, flows that send to
+    the peer wait, and it can open no session. Four sessions can be as far ahead as they may."""
+
     unclaimed_per_peer_max: int = 1_000
     unclaimed_max: int = 10_000
     """Open messages for flows that are not installed; of each, we keep names and ids."""

@@ -3,7 +3,8 @@
 A peer may use a budget up to its own bound, and never more than what is left for all others. So one
 greedy peer gets at most a half, two get a third each, and there is always as much left for those
 that come later. A share never waits and never fails: who asks whether there is room, and finds
-none, leaves the thing with the peer, which sends it again.
+none, leaves the thing with the peer, which sends it again. For what this node has to say itself,
+the flow that would say it waits; and whoever has nothing under way may always say something.
 """
 
 from typing import Final
@@ -13,7 +14,7 @@ from runtime.limits import KEPT_OVERHEAD_BYTES, PeerLimits
 
 
 def kept_bytes(encoded: bytes) -> int:
-    """Return what an arrived message counts for, with the objects around it."""
+    """Return what a message counts for, with the objects around it."""
     return len(encoded) + KEPT_OVERHEAD_BYTES
 
 
@@ -43,6 +44,11 @@ class Share:
         wanted = self.used + amount
         return wanted <= budget.per_peer and wanted <= budget.limit - budget.used - amount
 
+    @property
+    def is_passed(self) -> bool:
+        """Tell whether the peer uses more than its share; who uses nothing never does."""
+        return self.used > 0 and not self.has_room(0)
+
     def add(self, amount: int) -> None:
         """Use so much more, or less."""
         self.used += amount
@@ -52,7 +58,15 @@ class Share:
 class PeerAccount:
     """What a node keeps for one peer."""
 
-    __slots__ = ("received", "sessions", "tombstones", "unclaimed", "unread", "unread_per_session")
+    __slots__ = (
+        "received",
+        "sessions",
+        "tombstones",
+        "unacknowledged",
+        "unclaimed",
+        "unread",
+        "unread_per_session",
+    )
 
     def __init__(self, quotas: "Quotas") -> None:
         self.sessions = Share(quotas.sessions)
@@ -60,6 +74,7 @@ class PeerAccount:
         self.received = Share(quotas.received)
         self.unclaimed = Share(quotas.unclaimed)
         self.tombstones = Share(quotas.tombstones)
+        self.unacknowledged = Share(quotas.unacknowledged)
         self.unread_per_session = quotas.limits.unread_bytes_per_session_max
 
 
@@ -80,6 +95,10 @@ class Quotas:
         self.unclaimed = Budget(limit=limits.unclaimed_max, per_peer=limits.unclaimed_per_peer_max)
         self.tombstones = Budget(
             limit=limits.tombstones_max, per_peer=limits.tombstones_per_peer_max
+        )
+        self.unacknowledged = Budget(
+            limit=limits.unacknowledged_bytes_max,
+            per_peer=limits.unacknowledged_bytes_per_peer_max,
         )
         self._accounts: dict[PeerName, PeerAccount] = {}
 
@@ -105,6 +124,7 @@ _BUDGETS: Final = (
     ("sessions_per_peer_max", "sessions_of_peers_max", "sessions"),
     ("unread_bytes_per_peer_max", "unread_bytes_max", "unread"),
     ("received_bytes_per_peer_max", "received_bytes_max", "received"),
+    ("unacknowledged_bytes_per_peer_max", "unacknowledged_bytes_max", "unacknowledged"),
     ("unclaimed_per_peer_max", "unclaimed_max", "unclaimed"),
     ("tombstones_per_peer_max", "tombstones_max", "tombstones"),
 )

@@ -25,7 +25,6 @@ from runtime.errors import (
     peer_of,
 )
 from runtime.ids import ErrorId, PeerName, SessionId
-from runtime.limits import UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
 from runtime.party import AnonymousParty, Party
 
 if TYPE_CHECKING:
@@ -164,15 +163,16 @@ def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
         recorded = run.machine.refused_send(path=run.path, sessions=numbers)
         if recorded is not None:
             raise _seen(run, recorded.session, _content(recorded.envelope))
+    if run.deadlines and run.machine.times_out(path=run.path, on=ROOM):
+        raise_timeout(run, ROOM)
     if not run.machine.is_replaying:
+        _await_room(run, [number for number, _ in messages])
         for number, _ in messages:
             machine = run.sessions.get(number)
             if machine is not None and machine.is_over_for_peer:
                 raise _take_ending(run, number)
     for number, packed in messages:
         _send(run, number, packed)
-    for number, _ in messages:
-        _await_room(run, number)
 
 
 def _send(run: "FlowRun", number: int, packed: Packed) -> None:
@@ -196,19 +196,29 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
     run.manager.outbox.add(machine.sid, machine.peer, data, is_blocked=is_blocked)
 
 
-def _await_room(run: "FlowRun", number: int) -> None:
-    if run.deadlines and run.machine.times_out(path=run.path, on=ROOM):
-        raise_timeout(run, ROOM)
-    machine = run.sessions[number]
-    outbox = run.manager.outbox
-    while (
-        outbox.unacknowledged_bytes(machine.sid) > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX
-        and not run.machine.is_replaying
-        and not machine.is_over_for_peer
-    ):
+def _await_room(run: "FlowRun", numbers: Sequence[int]) -> None:
+    """Wait until no peer is too far behind, neither in its session nor in all that it has."""
+    while (number := _first_without_room(run, numbers)) is not None:
+        machine, peer, outbox = run.sessions.get(number), run.views[number].peer, run.manager.outbox
+        sid = None if machine is None else machine.sid
         # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
-        outbox.when_room(machine.sid, run.make_ready)
-        wait_or_time_out(run, ROOM, (number,))
+        outbox.when_room(peer, sid, run.key, run.make_ready)
+        try:
+            wait_or_time_out(run, ROOM, (number,))
+        finally:
+            outbox.queue.leave(peer, run.key)
+
+
+def _first_without_room(run: "FlowRun", numbers: Sequence[int]) -> int | None:
+    outbox = run.manager.outbox
+    for number in numbers:
+        machine = run.sessions.get(number)
+        if machine is None:
+            if not outbox.has_room(run.views[number].peer):
+                return number
+        elif not outbox.has_room(machine.peer, machine.sid) and not machine.is_over_for_peer:
+            return number
+    return None
 
 
 # --- receive ------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from runtime.engine.tombstones import Tombstones
 from runtime.engine.unclaimed import UnclaimedOpens
 from runtime.errors import BadMessage, ProtocolViolation
 from runtime.ids import PeerName, SessionId
-from runtime.limits import PeerLimits
 from runtime.ports import Clock
 from runtime.seldom_log import SeldomLog
 
@@ -52,13 +51,13 @@ class Delivery:
         commits: Commits,
         outbox: Outbox,
         clock: Clock,
-        limits: PeerLimits,
+        quotas: Quotas,
     ):
         self.manager = manager
         self.commits = commits
         self.outbox = outbox
         self.clock = clock
-        self.quotas = Quotas(limits)
+        self.quotas = quotas
         self.sessions: dict[SessionId, tuple[FlowRun, SessionMachine]] = {}
         # Sessions that peers have opened to us, by the peer's id.
         self.opened: dict[SessionId, SessionMachine] = {}
@@ -152,11 +151,13 @@ class Delivery:
     def has_room_for(self, peer: PeerName, encoded: bytes) -> bool:
         """Tell whether ``peer`` may open one more session by this open message.
 
-        If not, the peer keeps it; it is served when sessions of the peer have ended.
+        If not, the peer keeps it; it is served when sessions of the peer have ended, or when it has
+        acknowledged what it was sent.
         """
         account, cost = self.quotas.of(peer), kept_bytes(encoded)
         has_room = (
-            account.sessions.has_room(1)
+            self.outbox.has_room(peer)
+            and account.sessions.has_room(1)
             and account.unread.has_room(cost)
             and account.received.has_room(cost)
         )
@@ -357,7 +358,8 @@ class Delivery:
         self._room_log.warn(
             peer,
             f"{what} waits at {peer}: this node keeps as much for that peer as it may; "
-            "it goes on when flows have read, or ended. See the limits in `sennit node info`",
+            "it goes on when flows have read, or ended, or when that peer has acknowledged what it "
+            "was sent. See the limits in `sennit node info`",
             peer=peer,
         )
 

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Final, TypeVar
 
 from runtime.atomic import AtomicFunction
+from runtime.core.quota import Quotas
 from runtime.engine.commits import Commits
 from runtime.engine.flow_run import FlowRun
 from runtime.engine.holding import HoldAtStart, NoNote, hold_at_start
@@ -76,7 +77,8 @@ class Engine:
             transmit=self._transmit,
             journal_rows=journal_rows,
         )
-        self.outbox = Outbox(loop, clock, self.commits)
+        quotas = Quotas(peer_limits)
+        self.outbox = Outbox(loop, clock, self.commits, quotas)
         self.manager = FlowManager(
             host=host,
             loop=loop,
@@ -89,7 +91,7 @@ class Engine:
             journal_events_max=journal_events_max,
             is_replay_checked=is_replay_checked,
             run_note=self._run_note,
-            peer_limits=peer_limits,
+            quotas=quotas,
         )
         host.runner = self
 

@@ -14,6 +14,7 @@ from runtime.atomic import AtomicFunction, StoreTxn
 from runtime.core.envelopes import Open
 from runtime.core.events import JOURNAL, Origin, Started, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
+from runtime.core.quota import Quotas
 from runtime.core.session_machine import SessionMachine
 from runtime.driver import driver_or_none
 from runtime.engine import conversing
@@ -47,7 +48,7 @@ from runtime.flow import Flow, Responder
 from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName
-from runtime.limits import NAME_CHARACTERS_MAX, PeerLimits
+from runtime.limits import NAME_CHARACTERS_MAX
 from runtime.outcome_codec import decode_flow_error, encode_outcome
 from runtime.ports import Clock, Entropy, Loop, RunNote, Signal
 from runtime.progress_tree import ProgressTree
@@ -81,7 +82,7 @@ class FlowManager:
         journal_events_max: int,
         is_replay_checked: bool,
         run_note: RunNote,
-        peer_limits: PeerLimits,
+        quotas: Quotas,
     ) -> None:
         self.host = host
         self.loop = loop
@@ -95,7 +96,7 @@ class FlowManager:
         self.client_ids = ClientIds(commits)
         self.control = HandleControl(self)
         self.hospital = Hospital(self, hold_unexpected=hold_unexpected)
-        self.delivery = Delivery(self, commits, outbox, clock, peer_limits)
+        self.delivery = Delivery(self, commits, outbox, clock, quotas)
         self.hub = loop.hub
         self.greenlets = Greenlets(self.hub, run_note)
         self.takedowns = Takedowns(loop)

@@ -6,6 +6,10 @@
 A message joins the outbox in the commit of what it depends on and leaves the node when that commit
 has landed. Data of a session that is still opening stays here, in order, until the peer accepts.
 
+How much is kept for a peer, and for all, is bounded (`runtime.core.quota`): flows that would hand
+over more wait in a queue (`runtime.engine.room_queue`). Acceptances, refusals, ends and errors are
+always taken: they are small, as many as there are sessions, and let others go on.
+
 What is not acknowledged is sent again, each message with a back-off of its own, so that one that
 was lost does not wait for the link to fall silent. A link on which nothing moves is looked at with
 a back-off too, so a peer that is away for long costs little.
@@ -19,10 +23,18 @@ import msgspec
 
 from runtime.core import envelopes
 from runtime.core.envelopes import Accept, Content
+from runtime.core.quota import Quotas, Share
 from runtime.engine.commits import Commits
+from runtime.engine.room_queue import RoomQueue
 from runtime.errors import BadMessage
 from runtime.ids import PeerName, SessionId
-from runtime.limits import MIB, RESEND_MS_FIRST, RESEND_MS_MAX
+from runtime.limits import (
+    KEPT_OVERHEAD_BYTES,
+    MIB,
+    RESEND_MS_FIRST,
+    RESEND_MS_MAX,
+    UNACKNOWLEDGED_BYTES_PER_SESSION_MAX,
+)
 from runtime.ports import Clock, Loop, Space, Timer
 
 OUTBOX: Final = Space("outbox", write_once=True)
@@ -73,9 +85,10 @@ class _Session:
 class _Link:
     """What is under way to one peer."""
 
-    __slots__ = ("delay_ms", "had_progress", "senders", "sessions", "timer")
+    __slots__ = ("delay_ms", "had_progress", "senders", "sessions", "share", "timer")
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:
+        self.share = share
         self.sessions: dict[SessionId, _Session] = {}
         # Our session by the peer's, of those that something was sent again for. Not of all, since
         # that would cost each message something, and one that arrives is not asked about.
@@ -92,10 +105,12 @@ _row_decoder: msgspec.msgpack.Decoder[Row] = msgspec.msgpack.Decoder(Row)
 class Outbox:
     """All unacknowledged messages of a node."""
 
-    def __init__(self, loop: Loop, clock: Clock, commits: Commits) -> None:
+    def __init__(self, loop: Loop, clock: Clock, commits: Commits, quotas: Quotas) -> None:
         self.loop = loop
         self.clock = clock
         self.commits = commits
+        self.quotas = quotas
+        self.queue = RoomQueue(loop, self.has_room)
         self._sessions: dict[SessionId, _Session] = {}
         self._links: dict[PeerName, _Link] = {}
         self.resent = 0
@@ -150,11 +165,13 @@ class Outbox:
         while entries and entries[0].number <= up_to and entries[0].is_released:
             entry = entries.popleft()
             session.size -= entry.size
+            link.share.add(-entry.size - KEPT_OVERHEAD_BYTES)
             link.had_progress = True
             link.delay_ms = RESEND_MS_FIRST
             self.commits.delete(OUTBOX, _key(sid, entry.number))
         if session.on_room is not None:
             session.on_room()
+        self.queue.look_soon()
         if not entries:
             self._forget(sid)
         return True
@@ -184,21 +201,35 @@ class Outbox:
         link = self._links.get(peer)
         return None if link is None else link.senders.get(peer_sid)
 
-    def unacknowledged_bytes(self, sid: SessionId) -> int:
-        """Return how much of a session the peer has not acknowledged."""
-        session = self._sessions.get(sid)
-        return 0 if session is None else session.size
+    def has_room(self, peer: PeerName, sid: SessionId | None = None) -> bool:
+        """Tell whether a flow may hand over more for ``peer``, in that session of it or a new one.
+
+        If so, any single message may follow, however large.
+        """
+        link = self._links.get(peer)
+        if link is None:
+            return True
+        session = None if sid is None else self._sessions.get(sid)
+        if session is not None and session.size > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX:
+            return False
+        return not link.share.is_passed
 
     def count(self, sid: SessionId) -> int:
         """Return how many messages of a session the peer has not acknowledged."""
         session = self._sessions.get(sid)
         return 0 if session is None else len(session.entries)
 
-    def when_room(self, sid: SessionId, callback: Callable[[], None] | None) -> None:
-        """Call ``callback`` whenever the peer acknowledges something of the session."""
-        session = self._sessions.get(sid)
-        if session is not None:
-            session.on_room = callback
+    def when_room(
+        self, peer: PeerName, sid: SessionId | None, key: bytes, callback: Callable[[], None]
+    ) -> None:
+        """Call ``callback`` when `has_room`, which is False now, may have become True.
+
+        ``key`` is the caller's, for ``queue.leave``.
+        """
+        if self._links[peer].share.is_passed:
+            self.queue.join(peer, key, callback)
+        elif sid is not None:
+            self._sessions[sid].on_room = callback
 
     def peer_reachable(self, peer: PeerName) -> None:
         """Send everything for ``peer`` again: the link is new, and may have lost it."""
@@ -246,7 +277,8 @@ class Outbox:
             self._resend(peer, link)
 
     def close(self) -> None:
-        """Cancel all timers."""
+        """Cancel all timers, and wake nobody any more."""
+        self.queue.close()
         for link in self._links.values():
             if link.timer is not None:
                 link.timer.cancel()
@@ -260,11 +292,12 @@ class Outbox:
             session = self._sessions[sid] = _Session(peer)
             link = self._links.get(peer)
             if link is None:
-                link = self._links[peer] = _Link()
+                link = self._links[peer] = _Link(self.quotas.of(peer).unacknowledged)
             link.sessions[sid] = session
         entry = _Entry(number, envelope, size)
         session.entries.append(entry)
         session.size += size
+        self._links[peer].share.add(size + KEPT_OVERHEAD_BYTES)
         return entry
 
     def _release(self, peer: PeerName, entry: _Entry, encoded: bytes) -> None:
@@ -280,6 +313,8 @@ class Outbox:
         link = self._links[session.peer]
         # The timer stays: to set it anew for each lone message costs more than one call in vain.
         del link.sessions[sid]
+        link.share.add(-session.size - KEPT_OVERHEAD_BYTES * len(session.entries))
+        self.queue.look_soon()
         if session.addressee and link.senders.get(session.addressee) == sid:
             del link.senders[session.addressee]
         self.on_empty(sid)

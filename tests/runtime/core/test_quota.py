@@ -57,3 +57,22 @@ def test_a_peer_has_one_account() -> None:
 
     assert quotas.of(PeerName("O=A")) is quotas.of(PeerName("O=A"))
     assert quotas.of(PeerName("O=A")) is not quotas.of(PeerName("O=B"))
+
+
+def test_a_share_is_passed_beyond_the_bound_of_the_peer_or_what_is_left_for_all_others() -> None:
+    budget = Budget(limit=10, per_peer=7)
+    share, other = Share(budget), Share(budget)
+
+    seen: list[bool] = []
+    for one, amount in ((share, 5), (share, 1), (share, -3), (other, 4), (other, 1)):
+        one.add(amount)
+        seen.append(share.is_passed)
+
+    assert seen == [False, True, False, False, True]
+
+
+def test_who_uses_nothing_never_passes_its_share() -> None:
+    budget = Budget(limit=10, per_peer=7)
+    Share(budget).add(100)
+
+    assert not Share(budget).is_passed

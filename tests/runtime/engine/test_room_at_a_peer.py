@@ -12,7 +12,7 @@ def run_far_ahead(peer: Party) -> str:
     session = initiate(peer)
     session.exchange("hello", str)
     sleep(1)
-    for _ in range(4):
+    for _ in range(5):
         session.send(MESSAGE)
     return "went on"
 
@@ -20,7 +20,7 @@ def run_far_ahead(peer: Party) -> str:
 @responder(run_far_ahead)
 def read_slowly(session: Session) -> None:
     session.send(session.receive(str).unwrap(same))
-    for _ in range(4):
+    for _ in range(5):
         session.receive(bytes)
 
 
