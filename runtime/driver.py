@@ -59,8 +59,12 @@ class Driver(Protocol):
     def step_id(self) -> str:
         """Return the stable id of the step that is running."""
 
-    def initiate(self, party: Party | AnonymousParty) -> int:
-        """Return the number of a fresh session; nothing is sent."""
+    def initiate(self, party: Party | AnonymousParty) -> tuple[int, object]:
+        """Return the number of a fresh session; nothing is sent.
+
+        The second one is what the engine knows of it. Whoever uses the number must hold that, too:
+        of a session that is over, nobody else does.
+        """
 
     def counterparty(self, session: int) -> Party:
         """Return the party at the other end."""

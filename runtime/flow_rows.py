@@ -106,6 +106,12 @@ def _session(run: FlowRun, number: int) -> SessionRow:
     )
 
 
+def _peer(run: FlowRun, number: int) -> str:
+    # A flow that waits for room has not opened the session yet.
+    machine = run.sessions.get(number)
+    return run.views[number].peer if machine is None else machine.peer
+
+
 def _wait(run: FlowRun) -> Wait | None:
     wait = run.wait
     if wait is None:
@@ -120,7 +126,7 @@ def _wait(run: FlowRun) -> Wait | None:
         what=wait.on,
         since_ms=wait.since,
         until_ms=wait.until,
-        whom=", ".join(run.sessions[number].peer for number in wait.sessions),
+        whom=", ".join(_peer(run, number) for number in wait.sessions),
         woken_by=" or ".join(wakers),
     )
 

@@ -22,7 +22,7 @@ def initiate(party: Party | AnonymousParty) -> "Session":
     """
     current = driver("initiate")
     checks.instance(party, Party | AnonymousParty, "initiate(party)", "a Party")
-    return Session(current, current.initiate(party))
+    return Session(current, *current.initiate(party))
 
 
 class Session:
@@ -31,11 +31,12 @@ class Session:
     After the peer's end or error was raised once, every later use raises it again.
     """
 
-    __slots__ = ("_driver", "_number")
+    __slots__ = ("_driver", "_known", "_number")
 
-    def __init__(self, current: Driver, number: int) -> None:
+    def __init__(self, current: Driver, number: int, known: object = None) -> None:
         self._driver = current
         self._number = number
+        self._known = known
 
     @property
     def counterparty(self) -> Party:

@@ -8,7 +8,7 @@ The journal of a flow is a run of records in the store's space ``journal``:
 ``time`` is wall time in ms. ``path`` is the place of the operation in the tree of sub-flows: ``""``
 for the flow itself, ``"3/"`` for the sub-flow that it entered as its operation 3, counted from 0,
 and ``"3/5/"`` for one inside that, entered as operation 5 of the whole flow. An acceptance is not
-an operation, so no place depends on when it came.
+an operation, nor is a session's end at both sides, so no place depends on when they came.
 
 An event is written once and never changed. New kinds get new numbers; a field may be added at the
 end with a default, none is ever removed or moved.
@@ -183,6 +183,17 @@ class PeerRead(Event, tag=16, frozen=True):
     session: int
 
 
+class SessionOver(Event, tag=17, frozen=True):
+    """Both sides have ended a session of a flow that lives on. Not an operation's outcome.
+
+    ``received`` is what the journal holds of it, in bytes.
+    """
+
+    session: int
+    peer: PeerName
+    received: int
+
+
 AnyEvent = (
     Started
     | Stepped
@@ -201,6 +212,7 @@ AnyEvent = (
     | Left
     | Ended
     | PeerRead
+    | SessionOver
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -249,6 +261,8 @@ def describe(event: AnyEvent) -> str:
             return "the end of the flow"
         case PeerRead():
             return f"the peer of session {event.session}"
+        case SessionOver():
+            return f"session {event.session} is over"
 
 
 def _shown(fingerprint: bytes) -> str:

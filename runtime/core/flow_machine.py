@@ -32,6 +32,7 @@ from runtime.core.events import (
     PeerRead,
     Received,
     Sent,
+    SessionOver,
     Slept,
     Started,
     StepAttempted,
@@ -105,7 +106,16 @@ class IllegalTransition(AssertionError):
 class FlowMachine:
     """Status, journal position and recorded operations of one flow, changed in place."""
 
-    __slots__ = ("cursor", "divergence", "facts", "index_next", "recorded", "started", "status")
+    __slots__ = (
+        "acceptances",
+        "cursor",
+        "divergence",
+        "facts",
+        "index_next",
+        "recorded",
+        "started",
+        "status",
+    )
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
         started = events[0]
@@ -116,13 +126,16 @@ class FlowMachine:
         self.cursor = 0
         self.divergence: FlowDiverged | None = None
         self.recorded: list[tuple[int, AnyEvent]] = []
+        # Of sessions that are over, and that the replay has not closed yet.
+        self.acceptances: dict[int, Accepted] = {}
         if self.index_next > 1:
-            # An acceptance is a fact about a session and not the outcome of an operation.
+            # Facts about a session are not the outcome of an operation.
             self.recorded = [
                 (index, event)
                 for index, event in enumerate(events)
-                if not isinstance(event, Started | Accepted | Ended)
+                if not isinstance(event, Started | Accepted | SessionOver | Ended)
             ]
+            self.acceptances = _of_sessions_over(events)
         self.facts = self.index_next - len(self.recorded)
 
     def move(self, event: Input) -> None:
@@ -338,6 +351,12 @@ class FlowMachine:
             return self.cursor
         return self.index_next - self.facts
 
+    def forget_record(self) -> None:
+        """Drop what only a replay needs."""
+        self.recorded.clear()
+        self.acceptances.clear()
+        self.cursor = 0
+
     def _next(self) -> AnyEvent | None:
         if self.cursor == len(self.recorded):
             return None
@@ -369,3 +388,12 @@ class FlowMachine:
         if difference:
             asked = f"{asked}: {difference}"
         return FlowDiverged(Diverged(f"event {index}", recorded, asked))
+
+
+def _of_sessions_over(events: Sequence[AnyEvent]) -> dict[int, Accepted]:
+    over = {event.session for event in events if isinstance(event, SessionOver)}
+    return {
+        event.session: event
+        for event in events
+        if isinstance(event, Accepted) and event.session in over
+    }

@@ -12,6 +12,7 @@ from runtime.core.events import (
     Opened,
     Received,
     Sent,
+    SessionOver,
     Started,
 )
 from runtime.core.session_machine import SessionMachine, Status
@@ -19,7 +20,7 @@ from runtime.errors import SessionError, UndecodableEvent
 
 
 def fold_sessions(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
-    """Return the flow's sessions by number, as the journal leaves them.
+    """Return the flow's sessions by number, as the journal leaves them: not those that are over.
 
     What arrived and was not read yet is not in the journal: the inbox has it. Raises
     `UndecodableEvent` if the events don't fit each other.
@@ -34,7 +35,7 @@ def _folded(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
     started = events[0]
     assert isinstance(started, Started)
     sessions: dict[int, SessionMachine] = {}
-    opened_in: dict[str, list[SessionMachine]] = {}
+    opened_in: dict[str, list[int]] = {}
     if started.origin is not None:
         machine = SessionMachine(
             number=0, sid=session_id(started.seed, 0), peer=started.origin.peer
@@ -56,7 +57,7 @@ def _folded(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
                 )
                 machine.restore_opened()
                 sessions[event.session] = machine
-                opened_in.setdefault(event.path, []).append(machine)
+                opened_in.setdefault(event.path, []).append(event.session)
             case Accepted():
                 machine = sessions[event.session]
                 machine.restore_accepted(
@@ -75,9 +76,11 @@ def _folded(events: Sequence[AnyEvent]) -> dict[int, SessionMachine]:
             case Closed(was_opening=False):
                 sessions[event.session].restore_closed()
             case Left():
-                for machine in opened_in.pop(event.path, []):
-                    if must_end(machine):
-                        machine.restore_closed()
+                for number in opened_in.pop(event.path, []):
+                    if number in sessions and must_end(sessions[number]):
+                        sessions[number].restore_closed()
+            case SessionOver():
+                _check_over(sessions.pop(event.session), event)
             case _:
                 pass
     return sessions
@@ -95,3 +98,8 @@ def _restore_received(machine: SessionMachine, event: Received) -> None:
     if isinstance(content, Accept | Answer):
         raise UndecodableEvent(f"event of session {event.session} holds no content")
     machine.restore_arrived(content, event.envelope, is_read=True)
+
+
+def _check_over(machine: SessionMachine, event: SessionOver) -> None:
+    if not machine.is_closed or machine.peer_sid is None:
+        raise UndecodableEvent(f"session {event.session} is over, and was not closed, or accepted")

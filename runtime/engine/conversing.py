@@ -1,18 +1,19 @@
 """The session operations of a flow: what each use does, replayed and new."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from runtime.codec import Packed, encode, fingerprint
 from runtime.core import envelopes
 from runtime.core.envelopes import Content, Data, End, Error, Open, Refuse
-from runtime.core.events import Closed, Opened, Origin, PeerRead, Received, Sent, TimedOut
+from runtime.core.events import Accepted, Closed, Opened, PeerRead, Received, Sent, TimedOut
 from runtime.core.replay import must_end
 from runtime.core.session_machine import SessionMachine, Status
 from runtime.driver import PeerInfo
 from runtime.engine.inbox import remove_unread
 from runtime.engine.marks import message_differs, message_to_record
+from runtime.engine.session_views import SessionView, acceptance_of, close_view
 from runtime.engine.timing import raise_recorded_timeout, raise_timeout, wait_or_time_out
 from runtime.engine.waits import ROOM
 from runtime.error_codec import decode_error, pack_error
@@ -38,34 +39,11 @@ _ENDINGS: Final = (Error, End, Refuse)
 BESIDE_LOOKED_AT_MAX: Final = 16
 
 
-class SessionView:
-    """What the flow's code has seen of one session; a replay builds it up again."""
-
-    __slots__ = ("app", "flow", "is_closed", "is_used", "over", "peer", "taken", "version")
-
-    def __init__(self, *, peer: PeerName, flow: str, version: int, app: str) -> None:
-        self.peer = peer
-        self.flow = flow
-        self.version = version
-        self.app = app
-        self.is_used = False
-        self.is_closed = False
-        self.taken = -1  # the number of the message that the flow took last
-        self.over: Content | None = None
-
-    @classmethod
-    def of_responder(cls, origin: Origin) -> "SessionView":
-        """Return the view of the session that a responder was started for."""
-        view = cls(peer=origin.peer, flow=origin.flow, version=origin.version, app=origin.app)
-        view.is_used = True
-        return view
-
-
 # --- opening ------------------------------------------------------------------------------------
 
 
-def initiate(run: "FlowRun", party: Party | AnonymousParty) -> int:
-    """Return the number of a fresh session with ``party``."""
+def initiate(run: "FlowRun", party: Party | AnonymousParty) -> tuple[int, SessionView]:
+    """Return the number of a fresh session with ``party``, and the view of it."""
     found = run.host.resolve(party)
     if found is None:
         raise UnknownParty(
@@ -75,11 +53,15 @@ def initiate(run: "FlowRun", party: Party | AnonymousParty) -> int:
     assert frame is not None
     number = run.session_next
     run.session_next += 1
-    run.views[number] = SessionView(
-        peer=found.name, flow=frame.flow, version=frame.version, app=frame.app
+    view = run.views[number] = SessionView(
+        peer=found.name,
+        flow=frame.flow,
+        version=frame.version,
+        app=frame.app,
+        beside=frame.sessions,
     )
-    frame.sessions.append(number)
-    return number
+    frame.sessions[number] = None
+    return number, view
 
 
 def counterparty(run: "FlowRun", number: int) -> Party:
@@ -93,8 +75,9 @@ def counterparty(run: "FlowRun", number: int) -> Party:
 
 def where(run: "FlowRun", number: int) -> str:
     """Return words that name the session and the position in it, the same at every replay."""
-    view = run.views.get(number)
-    if view is None:
+    try:
+        view = run.views[number]
+    except KeyError:
         return f"session {number}"
     if not view.is_used:
         return f"session {number} with {view.peer}, not used yet"
@@ -351,18 +334,19 @@ def peer_info(run: "FlowRun", number: int) -> PeerInfo:
         raise_recorded_timeout(run, "the peer's version")
     if isinstance(event, Received):
         raise _seen(run, number, _content(event.envelope))
-    machine = run.sessions[number]
+    machine = run.sessions.get(number)
     if event is None:
-        while machine.peer_sid is None:
+        while machine is not None and machine.peer_sid is None:
             if _head_is_ending(machine):
                 raise _take_ending(run, number)
             wait_or_time_out(run, ACCEPTANCE, (number,))
         run.append(PeerRead(run.now(), run.path, number))
+    told = acceptance_of(run, number)
     return PeerInfo(
         party=counterparty(run, number),
-        flow_version=machine.peer_version,
-        app=machine.app,
-        app_version=machine.app_version,
+        flow_version=told.version if isinstance(told, Accepted) else told.peer_version,
+        app=told.app,
+        app_version=told.app_version,
     )
 
 
@@ -375,23 +359,23 @@ def close(run: "FlowRun", number: int) -> None:
     if view.is_closed or view.over is not None:
         return
     event = run.machine.closed(path=run.path, session=number)
-    machine = run.sessions[number]
     if event is None:
+        machine = run.sessions[number]
         event = Closed(run.now(), run.path, number, machine.status is Status.OPENING)
         run.append(event)
         if not event.was_opening:
             end_sessions(run, [number], None)
     if event.was_opening:
         raise SessionNotOpen(f"the peer has not accepted {where(run, number)} yet")
-    view.is_closed = True
+    close_view(run, number)
 
 
-def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
+def settle(run: "FlowRun", sessions: Iterable[int]) -> None:
     """Wait until no session is opening; raise a refusal that nobody has seen yet.
 
     At the end of a sub-flow inside a `timeout`, its deadline bounds this wait too.
     """
-    for number in numbers:
+    for number in list(sessions):
         view = run.views[number]
         if number == 0 or not view.is_used or view.is_closed or view.over is not None:
             continue
@@ -400,7 +384,9 @@ def settle(run: "FlowRun", numbers: Sequence[int]) -> None:
             raise _seen(run, number, _content(recorded.envelope))
         if run.deadlines and run.machine.times_out(path=run.path):
             raise_timeout(run, ACCEPTANCE)
-        machine = run.sessions[number]
+        machine = run.sessions.get(number)
+        if machine is None:
+            continue  # it is over, as the replay will find next
         while not run.machine.is_replaying and machine.status is Status.OPENING:
             wait_or_time_out(run, ACCEPTANCE, (number,))
         head = machine.unread[0][0] if machine.unread else None

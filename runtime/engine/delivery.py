@@ -22,6 +22,7 @@ from runtime.core.session_machine import SessionMachine
 from runtime.engine.commits import Commits
 from runtime.engine.inbox import put_unread
 from runtime.engine.outbox import Outbox
+from runtime.engine.session_views import forget_if_over
 from runtime.engine.tombstones import Tombstones
 from runtime.engine.unclaimed import UnclaimedOpens
 from runtime.errors import BadMessage, ProtocolViolation
@@ -38,6 +39,8 @@ LINES_PER_PEER: Final = 20
 
 # Answers to messages of unknown sessions in one commit. Whoever gets none asks again.
 DENIALS_PER_PEER_MAX: Final = 1_024
+
+_NOTHING_READ: Final[Counter[PeerName]] = Counter()
 
 log = logging.getLogger("sennit.delivery")
 
@@ -64,6 +67,8 @@ class Delivery:
         self.unclaimed = UnclaimedOpens(clock, self.quotas)
         self.tombstones = Tombstones(commits, outbox, clock, self.quotas)
         self.dropped: Counter[str] = Counter()
+        # By flow and peer, the bytes in its journal of sessions that are over.
+        self._read_before: dict[bytes, Counter[PeerName]] = {}
         self._log = SeldomLog(log, burst=LINES_PER_PEER)
         self._room_log = SeldomLog(log)
 
@@ -96,7 +101,7 @@ class Delivery:
             account.sessions.add(1)
 
     def bury(self, machine: SessionMachine) -> None:
-        """Forget a session of a flow that ended; leave tombstones."""
+        """Forget a session; leave tombstones."""
         is_responder = machine.number == 0
         if self.sessions.pop(machine.sid, None) is not None:
             machine.let_go()
@@ -104,6 +109,22 @@ class Delivery:
                 del self.opened[machine.peer_sid]
                 self.quotas.of(machine.peer).sessions.add(-1)
         self.tombstones.put(machine.peer, machine.sid, machine.peer_sid, is_responder=is_responder)
+
+    def retire(self, flow_key: bytes, machine: SessionMachine) -> None:
+        """Forget a session that is over, of a flow that lives on and keeps what it has read."""
+        received = machine.received_bytes
+        self.bury(machine)
+        self.keep_counting(flow_key, machine.peer, received)
+
+    def keep_counting(self, flow_key: bytes, peer: PeerName, received: int) -> None:
+        """Count what a flow has read in a session that is over, until the flow is."""
+        self.quotas.of(peer).received.add(received)
+        self._read_before.setdefault(flow_key, Counter())[peer] += received
+
+    def flow_ended(self, flow_key: bytes) -> None:
+        """Count no more what a flow has read: its journal goes."""
+        for peer, received in self._read_before.pop(flow_key, _NOTHING_READ).items():
+            self.quotas.of(peer).received.add(-received)
 
     def accepted_after_end(self, sid: SessionId) -> SessionId | None:
         """Return the peer's id of a session that is over, if it is known."""
@@ -234,6 +255,7 @@ class Delivery:
             self.commits.acknowledge(peer, sender_sid, up_to)
         if taken:
             run.arrived(machine.number)
+            forget_if_over(run, machine)
 
     def _keep(
         self,
@@ -328,6 +350,7 @@ class Delivery:
             if machine.peer_sid == gone.sid and self._lose(run, machine, gone):
                 self.outbox.drop(sid)
                 run.arrived(machine.number)
+                forget_if_over(run, machine)
         elif tombstone is None or tombstone.other == gone.sid:
             self.outbox.drop(sid)
 

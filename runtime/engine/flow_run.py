@@ -13,18 +13,13 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from greenlet import getcurrent, greenlet
 
 from runtime.core.derive import derive, session_id
-from runtime.core.events import (
-    Accepted,
-    Event,
-    Started,
-    encode,
-)
+from runtime.core.events import Accepted, Event, SessionOver, Started, encode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.session_machine import SessionMachine
 from runtime.driver import FlowGreenlet, FlowInfo
 from runtime.engine import conversing, steps, subflows, timing
-from runtime.engine.conversing import SessionView
 from runtime.engine.error_ids import words_of
+from runtime.engine.session_views import SessionView, SessionViews
 from runtime.engine.status import status_of
 from runtime.engine.step_scope import StepScope
 from runtime.engine.subflows import Failing, Frame
@@ -168,7 +163,7 @@ class FlowRun:
     def _reset(self) -> None:
         """Forget everything that a replay of the code builds up again."""
         self.greenlet: FlowGreenlet | None = None
-        self.views: dict[int, SessionView] = {}
+        self.views = SessionViews()
         self.session_next = 1
         self.derived: dict[bytes, int] = {}
         self.kept_values: dict[bytes, object] = {}
@@ -194,8 +189,9 @@ class FlowRun:
         self.is_critical = False
         self.frame = Frame("", self.definition, self.tree)
         if self.machine.started.origin is not None:
-            self.views[0] = SessionView.of_responder(self.machine.started.origin)
-            self.frame.sessions.append(0)
+            beside = self.frame.sessions
+            self.views[0] = SessionView.of_responder(self.machine.started.origin, beside)
+            beside[0] = None
         self.tree.begin_again(is_replay=self.machine.is_replaying)
         self.greenlet = self.manager.greenlets.greenlet_for(self)
         self.greenlet.switch()
@@ -353,8 +349,8 @@ class FlowRun:
     def let_go(self) -> None:
         """Drop what only a living flow needs; its greenlet is dead or goes on with another."""
         self._reset()
-        self.machine.recorded.clear()
-        self.machine.cursor = 0
+        self.sessions = {}
+        self.machine.forget_record()
 
     def arrived(self, session: int) -> None:
         """Learn that a session got something, or that its peer has accepted."""
@@ -398,7 +394,7 @@ class FlowRun:
         if not (commits.is_eager and commits.is_scheduled):
             commits.wake()
 
-    def append_fact(self, event: Accepted) -> None:
+    def append_fact(self, event: Accepted | SessionOver) -> None:
         """Journal something that the flow did not ask for; it may come during a replay."""
         machine, commits = self.machine, self.commits
         commits.journal[self.key + machine.index_next.to_bytes(4, "big")] = encode(event)
@@ -434,7 +430,7 @@ class FlowRun:
         if isinstance(self.frame, Failing):
             self.frame.end()
 
-    def sessions_of_frame(self) -> list[int]:
+    def sessions_of_frame(self) -> dict[int, None]:
         """Return the sessions that end with the (sub-)flow that is running."""
         assert self.frame is not None
         return self.frame.sessions

@@ -11,6 +11,7 @@ from runtime.core.events import (
     Opened,
     Received,
     Sent,
+    SessionOver,
     Started,
     Stepped,
     decode,
@@ -53,7 +54,7 @@ def _row(run: FlowRun, index: int, record: bytes) -> JournalRow:
 
 
 def _peer(run: FlowRun, event: AnyEvent) -> str:
-    if isinstance(event, Opened):
+    if isinstance(event, Opened | SessionOver):
         return event.peer
     if isinstance(event, Sent | Received) and event.session in run.sessions:
         return run.sessions[event.session].peer

@@ -356,6 +356,7 @@ class FlowManager:
                 for content, _ in machine.unread:
                     remove_unread(commits, machine, content.number)
                 self.delivery.bury(machine)
+        self.delivery.flow_ended(run.key)
         for callback in self.host.end_callbacks:
             self._call_at_end(callback, run.flow_id)
         self._delete_journal(run)

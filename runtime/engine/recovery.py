@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from runtime.core import envelopes
-from runtime.core.events import JOURNAL, AnyEvent, Started, decode
+from runtime.core.events import JOURNAL, AnyEvent, SessionOver, Started, decode
 from runtime.core.flow_machine import FlowMachine, Input, Status
 from runtime.core.replay import fold_sessions
 from runtime.core.session_machine import SessionMachine
@@ -101,7 +101,15 @@ def _recover_flow(manager: "FlowManager", key: bytes, records: list[bytes]) -> N
     manager.runs.add(run)
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
+    _count_sessions_over(manager, run, events)
     _settle_status(manager, run, trouble)
+
+
+def _count_sessions_over(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> None:
+    manager.delivery.flow_ended(run.key)
+    for event in events:
+        if isinstance(event, SessionOver):
+            manager.delivery.keep_counting(run.key, event.peer, event.received)
 
 
 def _checked(events: list[AnyEvent]) -> list[AnyEvent]:
@@ -116,6 +124,7 @@ def reread(manager: "FlowManager", run: FlowRun, events: Sequence[AnyEvent]) -> 
     assert isinstance(started, Started)
     manager.partly_read.discard(run.flow_id)
     run.sessions = fold_sessions(events)
+    _count_sessions_over(manager, run, events)
     for machine in run.sessions.values():
         manager.delivery.add(run, machine)
         for key, encoded in list(

@@ -12,6 +12,7 @@ from runtime.core.triage import is_for_hospital
 from runtime.engine import conversing
 from runtime.engine.error_ids import remember_id, words_of
 from runtime.engine.marks import arguments_differ, arguments_to_record
+from runtime.engine.session_views import close_view
 from runtime.errors import FlowUnwound
 from runtime.flow import Flow, Responder
 from runtime.progress_tree import ProgressTree
@@ -32,7 +33,7 @@ class Frame:
         self.version = definition.version
         self.app = definition.app
         self.tree = tree
-        self.sessions: list[int] = []
+        self.sessions: dict[int, None] = {}  # by number, in order
 
 
 def run_subflow(run: "FlowRun", flow: Flow[..., object], arguments: tuple[object, ...]) -> object:
@@ -116,8 +117,8 @@ def _leave(
         if error is not None:
             error_id = run.manager.hospital.subflow_failed(run, flow, error)
         run.append(Left(run.now(), frame.path, flow.name, failed, error_id))
-        conversing.end_sessions(run, frame.sessions, error, error_id)
+        conversing.end_sessions(run, list(frame.sessions), error, error_id)
     elif error is not None and recorded.error_id is not None:
         remember_id(error, run.flow_id, recorded.error_id)
-    for number in frame.sessions:
-        run.views[number].is_closed = True
+    for number in list(frame.sessions):
+        close_view(run, number)

@@ -14,6 +14,7 @@ from runtime.core.events import (
     Opened,
     Received,
     Sent,
+    SessionOver,
     Started,
     StepAttempted,
     StepIntended,
@@ -77,6 +78,8 @@ def nothing_left(network: SimulatedNetwork) -> Iterator[str]:
             "sessions counted for peers": quotas.sessions.used,
             "unread bytes counted for peers": quotas.unread.used,
             "received bytes counted for peers": quotas.received.used,
+            "unacknowledged bytes counted for peers": quotas.unacknowledged.used,
+            "flows that wait for room": len(manager.outbox.queue),
         }
         for what, count in memory.items():
             if count:
@@ -100,7 +103,7 @@ def steps_answered_once(recorder: Recorder) -> Iterator[str]:
     for (node, _), events in recorder.journals.items():
         pending: AnyEvent | None = None
         for event in events.values():
-            if isinstance(event, Accepted):
+            if isinstance(event, Accepted | SessionOver):
                 continue
             if isinstance(pending, StepAttempted | StepIntended):
                 is_same = (

@@ -5,6 +5,7 @@ import pytest
 from runtime import Party, RetryLater, Session, flow, initiate, responder, sleep
 from runtime.core.events import JOURNAL
 from runtime.engine.flow_ids import key_of
+from runtime.limits import PeerLimits
 from runtime.operations import FlowFilter
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import HeldDisk, turn
@@ -34,6 +35,11 @@ def rely() -> None:
 @flow(name="detail.rest")
 def rest() -> None:
     sleep(10)
+
+
+@flow(name="detail.tell")
+def tell(peer: Party) -> None:
+    initiate(peer).send("news")
 
 
 @pytest.fixture(params=[True, False], ids=["rebuilt", "resident"])
@@ -150,3 +156,21 @@ def test_flows_that_lack_their_app_are_one_line_of_the_log_and_keep_their_error_
     assert "51 flows are held" in held[0]
     assert "detail.rest (50), detail.rely (1)" in held[0]
     assert first.error_id == again.error_id
+
+
+def test_a_flow_that_waits_for_room_before_it_has_opened_a_session_tells_for_whom(
+    network: SimulatedNetwork,
+) -> None:
+    network.peer_limits = PeerLimits(unacknowledged_bytes_per_peer_max=1)
+    alice = alone(network)
+    away = network.node("Bob", apps=[ask])
+    away.crash()
+    alice.begin_flow(ask, away.party, 1)
+    alice.add_apps(tell)
+    flow_id = alice.begin_flow(tell, away.party).id
+    network.run_for(1)
+
+    wait = alice.operations.flow(flow_id).wait
+
+    assert wait is not None
+    assert (wait.what, wait.whom) == ("room at the peer", away.party.name)

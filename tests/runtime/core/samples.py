@@ -17,6 +17,7 @@ from runtime.core.events import (
     PeerRead,
     Received,
     Sent,
+    SessionOver,
     Slept,
     Started,
     StepAttempted,
@@ -71,4 +72,5 @@ EVENTS: Final[dict[str, AnyEvent]] = {
     "left by an error": Left(TIME, "3/", "trade.pay", True, ERROR_ID),
     "ended": Ended(TIME, "", False, b"\xc0", None),
     "peer read": PeerRead(TIME, "", 1),
+    "session over": SessionOver(TIME, "", 1, BOB, 4_096),
 }

@@ -20,6 +20,7 @@ from runtime.core.events import (
     PeerRead,
     Received,
     Sent,
+    SessionOver,
     Slept,
     Started,
     StepAttempted,
@@ -185,7 +186,8 @@ def test_there_is_a_record_of_every_kind_that_an_operation_can_leave() -> None:
     # Breaks when a kind of event is added and the product below does not learn of it.
     kinds = {type(event) for event in RECORDED.values()}
 
-    assert kinds == {type(event) for event in EVENTS.values()} - {Started, Accepted, Ended}
+    facts = {Started, Accepted, SessionOver, Ended}
+    assert kinds == {type(event) for event in EVENTS.values()} - facts
 
 
 @pytest.mark.parametrize("recorded", RECORDED)
@@ -394,3 +396,17 @@ def test_a_divergence_names_the_index_in_the_journal() -> None:
 
     report = caught.value.report
     assert (report.place, report.recorded, report.asked) == ("event 2", "sleep", "now")
+
+
+def test_a_replay_has_the_acceptances_of_sessions_that_are_over() -> None:
+    accepted = [Accepted(TIME, "", number, PEERS, 3, "trade", "1.2") for number in (1, 2)]
+    events = [STARTED, *accepted, Closed(TIME, "", 2), SessionOver(TIME, "", 2, BOB, 0)]
+
+    flow = FlowMachine(events)
+    known = dict(flow.acceptances)
+    flow.forget_record()
+
+    assert known == {2: accepted[1]}
+    assert flow.facts == 4
+    assert not flow.acceptances
+    assert not flow.is_replaying

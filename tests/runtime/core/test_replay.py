@@ -29,6 +29,7 @@ from runtime.core.events import (
     Origin,
     Received,
     Sent,
+    SessionOver,
     Slept,
     Started,
 )
@@ -266,3 +267,42 @@ def test_events_that_do_not_fit_each_other_are_undecodable(event: AnyEvent) -> N
 
     with pytest.raises(UndecodableEvent):
         fold_sessions([*opened, event])
+
+
+OPENED_1: Final = Opened(0, "", 1, BOB, "sell", 3)
+ACCEPTED_1: Final = Accepted(0, "", 1, PEERS, 3, "trade", "1.2")
+CLOSED_1: Final = Closed(0, "", 1)
+OVER_1: Final = SessionOver(0, "", 1, BOB, 0)
+
+
+def test_a_session_that_is_over_at_both_ends_is_folded_to_nothing() -> None:
+    opened_2 = Opened(0, "0/", 2, BOB, "sell", 3)
+
+    sessions = fold_sessions([STARTED, OPENED_1, ACCEPTED_1, opened_2, CLOSED_1, OVER_1])
+
+    assert list(sessions) == [2]
+
+
+def test_a_session_may_be_over_before_its_sub_flow_has_left() -> None:
+    opened, left = Opened(0, "0/", 1, BOB, "sell", 3), Left(0, "0/", "sell", False)
+
+    sessions = fold_sessions([STARTED, opened, ACCEPTED_1, CLOSED_1, OVER_1, left])
+
+    assert sessions == {}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (OVER_1,),
+        (OPENED_1, OVER_1),
+        (OPENED_1, ACCEPTED_1, OVER_1),
+        (OPENED_1, Left(0, "", "sell", True), OVER_1),
+        (OPENED_1, ACCEPTED_1, CLOSED_1, OVER_1, OVER_1),
+    ],
+)
+def test_a_session_that_was_not_closed_and_accepted_is_not_over(
+    events: tuple[AnyEvent, ...],
+) -> None:
+    with pytest.raises(UndecodableEvent):
+        fold_sessions([STARTED, *events])
