@@ -47,7 +47,9 @@ class Share:
     @property
     def is_passed(self) -> bool:
         """Tell whether the peer uses more than its share; who uses nothing never does."""
-        return self.used > 0 and not self.has_room(0)
+        # What `has_room` says of nothing more, in one call: each message asks.
+        budget, used = self.budget, self.used
+        return used > 0 and (used > budget.per_peer or used > budget.limit - budget.used)
 
     def add(self, amount: int) -> None:
         """Use so much more, or less."""

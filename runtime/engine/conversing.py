@@ -148,12 +148,11 @@ def send(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> None:
             raise _seen(run, recorded.session, _content(recorded.envelope))
     if run.deadlines and run.machine.times_out(path=run.path, on=ROOM):
         raise_timeout(run, ROOM)
-    if not run.machine.is_replaying:
-        _await_room(run, [number for number, _ in messages])
-        for number, _ in messages:
-            machine = run.sessions.get(number)
-            if machine is not None and machine.is_over_for_peer:
-                raise _take_ending(run, number)
+    while not run.machine.is_replaying:
+        full = _without_room(run, messages)
+        if full is None:
+            break
+        _await_room(run, full)
     for number, packed in messages:
         _send(run, number, packed)
 
@@ -179,29 +178,32 @@ def _send(run: "FlowRun", number: int, packed: Packed) -> None:
     run.manager.outbox.add(machine.sid, machine.peer, data, is_blocked=is_blocked)
 
 
-def _await_room(run: "FlowRun", numbers: Sequence[int]) -> None:
-    """Wait until no peer is too far behind, neither in its session nor in all that it has."""
-    while (number := _first_without_room(run, numbers)) is not None:
-        machine, peer, outbox = run.sessions.get(number), run.views[number].peer, run.manager.outbox
-        sid = None if machine is None else machine.sid
-        # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
-        outbox.when_room(peer, sid, run.key, run.make_ready)
-        try:
-            wait_or_time_out(run, ROOM, (number,))
-        finally:
-            outbox.queue.leave(peer, run.key)
+def _without_room(run: "FlowRun", messages: Sequence[tuple[int, Packed]]) -> int | None:
+    """Return a session that may not have more now, it or all that its peer has; None if all may.
 
-
-def _first_without_room(run: "FlowRun", numbers: Sequence[int]) -> int | None:
-    outbox = run.manager.outbox
-    for number in numbers:
+    Raises how one ended, if one did.
+    """
+    has_room = run.manager.outbox.has_room
+    for number, _ in messages:
         machine = run.sessions.get(number)
         if machine is None:
-            if not outbox.has_room(run.views[number].peer):
+            if not has_room(run.views[number].peer):
                 return number
-        elif not outbox.has_room(machine.peer, machine.sid) and not machine.is_over_for_peer:
+        elif machine.is_over_for_peer:
+            raise _take_ending(run, number)
+        elif not has_room(machine.peer, machine.sid):
             return number
     return None
+
+
+def _await_room(run: "FlowRun", number: int) -> None:
+    machine, peer, outbox = run.sessions.get(number), run.views[number].peer, run.manager.outbox
+    # Once woken it asks again, so a call too many, after the flow has gone on, does no harm.
+    outbox.when_room(peer, None if machine is None else machine.sid, run.key, run.make_ready)
+    try:
+        wait_or_time_out(run, ROOM, (number,))
+    finally:
+        outbox.queue.leave(peer, run.key)
 
 
 # --- receive ------------------------------------------------------------------------------------

@@ -71,10 +71,11 @@ class _Entry:
 class _Session:
     """The unacknowledged messages of one session."""
 
-    __slots__ = ("addressee", "entries", "is_blocked", "on_room", "peer", "size")
+    __slots__ = ("addressee", "entries", "is_blocked", "on_room", "peer", "share", "size")
 
-    def __init__(self, peer: PeerName) -> None:
+    def __init__(self, peer: PeerName, share: Share) -> None:
         self.peer = peer
+        self.share = share
         self.addressee = SessionId(b"")
         self.entries: deque[_Entry] = deque()
         self.size = 0
@@ -161,17 +162,18 @@ class Outbox:
         if session.peer != peer:
             return False
         link = self._links[peer]
+        freed = 0
         entries = session.entries
         while entries and entries[0].number <= up_to and entries[0].is_released:
             entry = entries.popleft()
             session.size -= entry.size
-            link.share.add(-entry.size - KEPT_OVERHEAD_BYTES)
+            freed += entry.size + KEPT_OVERHEAD_BYTES
             link.had_progress = True
             link.delay_ms = RESEND_MS_FIRST
             self.commits.delete(OUTBOX, _key(sid, entry.number))
         if session.on_room is not None:
             session.on_room()
-        self.queue.look_soon()
+        self._free(link, freed)
         if not entries:
             self._forget(sid)
         return True
@@ -207,7 +209,8 @@ class Outbox:
         If so, any single message may follow, however large.
         """
         link = self._links.get(peer)
-        if link is None:
+        # Often nothing is under way.
+        if link is None or not link.sessions:
             return True
         session = None if sid is None else self._sessions.get(sid)
         if session is not None and session.size > UNACKNOWLEDGED_BYTES_PER_SESSION_MAX:
@@ -289,15 +292,15 @@ class Outbox:
     ) -> _Entry:
         session = self._sessions.get(sid)
         if session is None:
-            session = self._sessions[sid] = _Session(peer)
             link = self._links.get(peer)
             if link is None:
                 link = self._links[peer] = _Link(self.quotas.of(peer).unacknowledged)
+            session = self._sessions[sid] = _Session(peer, link.share)
             link.sessions[sid] = session
         entry = _Entry(number, envelope, size)
         session.entries.append(entry)
         session.size += size
-        self._links[peer].share.add(size + KEPT_OVERHEAD_BYTES)
+        session.share.add(size + KEPT_OVERHEAD_BYTES)
         return entry
 
     def _release(self, peer: PeerName, entry: _Entry, encoded: bytes) -> None:
@@ -313,11 +316,16 @@ class Outbox:
         link = self._links[session.peer]
         # The timer stays: to set it anew for each lone message costs more than one call in vain.
         del link.sessions[sid]
-        link.share.add(-session.size - KEPT_OVERHEAD_BYTES * len(session.entries))
-        self.queue.look_soon()
+        if session.entries:
+            self._free(link, session.size + KEPT_OVERHEAD_BYTES * len(session.entries))
         if session.addressee and link.senders.get(session.addressee) == sid:
             del link.senders[session.addressee]
         self.on_empty(sid)
+
+    def _free(self, link: _Link, freed: int) -> None:
+        link.share.add(-freed)
+        if self.queue.waiting:
+            self.queue.look_soon()
 
     def _arm(self, peer: PeerName, link: _Link, delay_ms: int) -> None:
         if link.timer is not None:

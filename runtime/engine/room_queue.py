@@ -22,43 +22,44 @@ class RoomQueue:
     def __init__(self, loop: Loop, has_room: Callable[[PeerName], bool]) -> None:
         self._loop = loop
         self._has_room = has_room
-        self._waiting: dict[PeerName, dict[bytes, Callable[[], None]]] = {}
+        # By peer and the waiters' own keys.
+        self.waiting: dict[PeerName, dict[bytes, Callable[[], None]]] = {}
         self._is_look_ahead = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self.waiting.values()))
 
     def join(self, peer: PeerName, key: bytes, wake: Callable[[], None]) -> None:
         """Call ``wake`` once when there is room for ``peer``, which there is not now."""
-        self._waiting.setdefault(peer, {})[key] = wake
+        self.waiting.setdefault(peer, {})[key] = wake
 
     def leave(self, peer: PeerName, key: bytes) -> None:
         """Wait no more. No effect for who was woken."""
-        waiting = self._waiting.get(peer)
+        waiting = self.waiting.get(peer)
         if waiting is not None and waiting.pop(key, None) is not None and not waiting:
-            del self._waiting[peer]
+            del self.waiting[peer]
 
     def look_soon(self) -> None:
         """Learn that there is more room, maybe, for any peer: all share the room of the node."""
-        if self._waiting and not self._is_look_ahead:
+        if self.waiting and not self._is_look_ahead:
             self._is_look_ahead = True
             self._loop.call_soon(self._look)
 
     def close(self) -> None:
         """Wake nobody any more."""
-        self._waiting.clear()
+        self.waiting.clear()
 
     def _look(self) -> None:
         self._is_look_ahead = False
         has_woken = False
-        for peer in list(self._waiting):
+        for peer in list(self.waiting):
             if not self._has_room(peer):
                 continue
-            waiting = self._waiting[peer]
+            waiting = self.waiting[peer]
             for key in list(islice(waiting, WOKEN_AT_ONCE)):
                 waiting.pop(key)()
             has_woken = True
             if not waiting:
-                del self._waiting[peer]
+                del self.waiting[peer]
         if has_woken:
             self.look_soon()
