@@ -88,11 +88,18 @@ class RpcLimits:
     rpc_watches_per_user_max: int = 1_000
     """Flows that one user watches, over all connections."""
 
+    rpc_unread_bytes_per_user_max: int = 64 * MIB
+    rpc_unread_bytes_max: int = 256 * MIB
+    """Answers that clients have not read. Beyond it, what may be large waits or is refused."""
+
     rpc_request_bytes_max: int = FRAME_BYTES_MAX
     """One request; what is larger costs the client its connection before it is read."""
 
 
 DEFAULT_RPC_LIMITS: Final = RpcLimits()
+
+# All values in one request: a thousand arguments by position and a thousand by name, each in three.
+RPC_REQUEST_ITEMS_MAX: Final = 10_000
 
 # Sent but not acknowledged; beyond it, the sending flow waits.
 UNACKNOWLEDGED_BYTES_PER_SESSION_MAX: Final = 32 * MIB

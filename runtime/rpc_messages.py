@@ -1,12 +1,16 @@
 """RPC between a node and its users: what crosses the wire, value by value.
 
 ZeroMQ: the node has a ROUTER, each client a DEALER, CURVE on. The user is whoever the client's
-CURVE key belongs to; nothing in a message says who sends it. A message has three frames, after
+CURVE key belongs to; nothing in a message says who sends it. A message has these frames, after
 the routing frame that only the ROUTER sees:
 
     version   b"sennit-rpc-1"
     number    u64 big-endian: the client numbers its requests from 1; answers carry the same number
+    receipt   8 bytes, of an answer only
     body      one value, encoded by `runtime.codec`: a `Request` to the node, an `Answer` from it
+
+A client that has read much says so: version, the receipt of the last answer that it has read in the
+place of the number, and an empty body. Who reads nothing is sent no more large answers.
 
 Each request has one answer: what its comment says, or `Failure`. `WatchFlow` has any number of
 `FlowDetail`, the last one of an ended flow, until `StopWatching` with the number of the watch.
@@ -61,6 +65,10 @@ from runtime.operations import (
 
 VERSION: Final = b"sennit-rpc-1"
 NUMBER_BYTES: Final = 8
+RECEIPT_BYTES: Final = NUMBER_BYTES
+
+# A client sends a receipt when it has read so much.
+RECEIPT_EVERY_BYTES: Final = 16 * 1024
 
 # The index of an event is a u32 in the keys of the store.
 EVENT_INDEX_MAX: Final = 2**32 - 1

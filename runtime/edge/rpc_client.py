@@ -8,7 +8,7 @@ Wire format and messages: `runtime.rpc_messages`.
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar, overload
 
@@ -17,6 +17,7 @@ import gevent.event
 import zmq
 
 from runtime.codec import decode, encode
+from runtime.edge.rpc_pending import Pending
 from runtime.edge.rpc_socket import RpcSocket, dealer
 from runtime.edge.rpc_starting import RpcHandle, RpcStarter
 from runtime.edge.zmq_auth import CurveKeys
@@ -48,6 +49,7 @@ from runtime.operations import (
 )
 from runtime.rpc_messages import (
     NUMBER_BYTES,
+    RECEIPT_EVERY_BYTES,
     RESULT_WAIT_MS_MAX,
     VERSION,
     Answer,
@@ -55,7 +57,6 @@ from runtime.rpc_messages import (
     Drain,
     Dropped,
     DropUnclaimed,
-    Failure,
     FindFlow,
     FlowKinds,
     ForgetClientId,
@@ -82,7 +83,6 @@ from runtime.rpc_messages import (
     StopWatching,
     UnclaimedRows,
     WatchFlow,
-    error_of,
     has_effect,
 )
 
@@ -91,7 +91,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What an answer has; the routing frame is only at the node.
-ANSWER_PARTS: Final = 3
+ANSWER_PARTS: Final = 4
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 30.0
@@ -124,35 +124,6 @@ class RpcAddress:
     node: str = "NODE"
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A request without its last answer. Of the answers to a watch the newest is enough."""
-
-    request: Request
-    body: bytes
-    newest: Answer | SennitError | None = None
-    has_news: gevent.event.Event = field(default_factory=gevent.event.Event)
-
-    def put(self, news: Answer | SennitError) -> None:
-        """Wake who waits for it."""
-        self.newest = news
-        self.has_news.set()
-
-    def take(self, timeout_seconds: float | None) -> Answer | None:
-        """Wait for news; return ``None`` when the time is over, raise an error that came."""
-        if not self.has_news.wait(timeout_seconds):
-            return None
-        self.has_news.clear()
-        news = self.newest
-        match news:
-            case SennitError():
-                raise news
-            case Failure():
-                raise error_of(news)
-            case _:
-                return news
-
-
 class RpcClient:
     """One user's connection to one node; a context manager.
 
@@ -169,8 +140,9 @@ class RpcClient:
     ) -> None:
         self.address = address
         self._on_link = on_link
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._last_number = 0
+        self._read_bytes = 0
         self._refusal: SennitError | None = None
         self._was_connected = False
         self._has_stranger = False
@@ -324,7 +296,7 @@ class RpcClient:
         finally:
             del self._pending[number]
             if self._is_connected.is_set():
-                self._transmit(0, encode(StopWatching(number)))
+                self._transmit(bytes(NUMBER_BYTES), encode(StopWatching(number)))
 
     def retry(self, flow_id: FlowId) -> None:
         """Run a held flow again."""
@@ -377,22 +349,22 @@ class RpcClient:
             raise BadMessage(f"the node answers {type(request).__name__} with {answer!r}")
         return answer
 
-    def _send(self, request: Request) -> tuple[int, _Pending]:
+    def _send(self, request: Request) -> tuple[int, Pending]:
         if self._socket.is_closed:
             raise MisuseError("this RpcClient is closed; make a new one")
         is_connected = self._is_connected.is_set()
         if has_effect(request) and not is_connected:
             raise self._unreachable("the connection is lost")
-        pending = _Pending(request, encode(request))
+        pending = Pending(request, encode(request))
         self._last_number += 1
         self._pending[self._last_number] = pending
         if is_connected:
-            self._transmit(self._last_number, pending.body)
+            self._transmit(_as_bytes(self._last_number), pending.body)
         return self._last_number, pending
 
-    def _transmit(self, number: int, body: bytes) -> None:
+    def _transmit(self, number: bytes, body: bytes) -> None:
         try:
-            self._socket.send([VERSION, number.to_bytes(NUMBER_BYTES, "big"), body])
+            self._socket.send([VERSION, number, body])
         except zmq.Again:
             # The connection has just gone; once it is back, everything pending is sent again.
             return
@@ -434,19 +406,30 @@ class RpcClient:
     def _read(self) -> None:
         while True:
             frames = [frame.bytes for frame in self._socket.receive(parts_max=ANSWER_PARTS)]
-            if len(frames) != 3:
+            if len(frames) < 3:
                 continue
-            version, number_bytes, body = frames
+            version, number_bytes, *rest = frames
             pending = self._pending.get(int.from_bytes(number_bytes, "big"))
-            if pending is None:
-                continue
             if version != VERSION:
-                pending.put(RemoteError("BadRequest", f"the node speaks {version!r}"))
+                if pending is not None:
+                    pending.put(RemoteError("BadRequest", f"the node speaks {version!r}"))
+                continue
+            if len(frames) != ANSWER_PARTS:
+                continue
+            receipt, body = rest
+            self._note_read(receipt, len(body))
+            if pending is None:
                 continue
             try:
                 pending.put(decode(body, Answer))
             except SennitError as error:
                 pending.put(error)
+
+    def _note_read(self, receipt: bytes, size: int) -> None:
+        self._read_bytes += size
+        if self._read_bytes >= RECEIPT_EVERY_BYTES and self._is_connected.is_set():
+            self._read_bytes = 0
+            self._transmit(receipt, b"")
 
     def _connection_changed(self, event: zmq.Event, _: int) -> None:
         match event:
@@ -472,7 +455,7 @@ class RpcClient:
         self._is_decided.set()
         for number, pending in self._pending.items():
             if not has_effect(pending.request):
-                self._transmit(number, pending.body)
+                self._transmit(_as_bytes(number), pending.body)
         if self._was_connected:
             self._on_link(True)
         self._was_connected = True
@@ -487,7 +470,7 @@ class RpcClient:
         # Its answer may have arrived just before: a node that is told to stop says yes and goes.
         gevent.spawn_later(LAST_WORDS_SECONDS, self._fail, lost)
 
-    def _fail(self, lost: list[_Pending]) -> None:
+    def _fail(self, lost: list[Pending]) -> None:
         for pending in lost:
             if pending.newest is None:
                 pending.put(self._interrupted())
@@ -497,3 +480,7 @@ class RpcClient:
         self._is_decided.set()
         for pending in list(self._pending.values()):
             pending.put(error)
+
+
+def _as_bytes(number: int) -> bytes:
+    return number.to_bytes(NUMBER_BYTES, "big")

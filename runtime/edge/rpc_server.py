@@ -1,9 +1,10 @@
 """The node's side of the RPC: admits users by their CURVE keys, checks permissions, answers.
 
-Wire format and messages: `runtime.rpc_messages`. The server lives on the node's own gevent loop
-with a ZeroMQ context of its own. Requests that only look are answered where they are read;
-those that may wait have a greenlet each, and their number is bounded. A watch never queues: the
-newest `FlowDetail` replaces one that was not sent yet, and a client that does not read is dropped.
+Wire format and messages: `runtime.rpc_messages`; what each request asks: `runtime.edge.rpc_verbs`.
+The server lives on the node's own gevent loop with a ZeroMQ context of its own. Requests that only
+look are answered where they are read; those that may wait have a greenlet each, and their number is
+bounded. A watch never queues: the newest `FlowDetail` replaces one that was not sent yet. Who does
+not read gets nothing large any more (`runtime.edge.rpc_unread`), and in the end is dropped.
 """
 
 import itertools
@@ -12,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Protocol, Self, assert_never
+from typing import Final, Self
 
 import gevent
 import zmq
@@ -20,58 +21,38 @@ import zmq
 from runtime.codec import decode, encode
 from runtime.edge.rpc_record import recorded
 from runtime.edge.rpc_socket import RpcSocket
+from runtime.edge.rpc_unread import UnreadAnswers
+from runtime.edge.rpc_verbs import Look, MayWait, RpcUser, RpcVerbs
 from runtime.edge.rpc_waiting import WaitingRequests
 from runtime.edge.rpc_watches import Caller, Watch, Watches
 from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
 from runtime.edge.zmq_stats import TransportStats
-from runtime.errors import ConfigurationError, SennitError
+from runtime.errors import ConfigurationError, ResultNotReady, SennitError
 from runtime.ids import FlowId, UserName
-from runtime.limits import DEFAULT_RPC_LIMITS, RpcLimits
+from runtime.item_count import has_too_many_items
+from runtime.limits import DEFAULT_RPC_LIMITS, RPC_REQUEST_ITEMS_MAX, RpcLimits
 from runtime.operations import (
-    FLOWS_LIMIT_MAX,
-    JOURNAL_LIMIT_MAX,
-    FlowFilter,
     NodeOperations,
 )
-from runtime.permissions import Permissions
 from runtime.rpc_messages import (
     NUMBER_BYTES,
-    RESULT_WAIT_MS_MAX,
     STILL_THERE_SECONDS,
     VERSION,
     Answer,
     BadRequest,
     Done,
-    Drain,
-    Dropped,
     DropUnclaimed,
     Failure,
-    FindFlow,
-    FlowKinds,
     ForgetClientId,
-    Found,
-    GetFlow,
-    GetInfo,
     GetResult,
-    JournalRows,
-    Killed,
     KillFlow,
-    ListFlowKinds,
-    ListFlows,
-    ListPeers,
-    ListUnclaimed,
     NodeBusy,
-    PeerRows,
-    ReadJournal,
     Request,
     RequestFailed,
     RetryFlow,
-    Started,
     StartFlow,
     StillThere,
-    StopNode,
     StopWatching,
-    UnclaimedRows,
     WatchFlow,
     failure,
 )
@@ -87,6 +68,12 @@ PARTS: Final = 4
 
 LINES_PER_SUBJECT: Final = 20
 
+# A result waits so long for its client to read others; then the client may ask again.
+UNREAD_SECONDS: Final = 20.0
+
+# Whose an answer is that is no user's: it is small, and is not counted.
+_NOBODY: Final = UserName("")
+
 # A client that asks without pause must not keep flows and other greenlets waiting.
 REQUESTS_PER_TURN: Final = 64
 TURN_SECONDS: Final = 0.005
@@ -96,36 +83,6 @@ PUSH_PAUSE_SECONDS: Final = 0.05
 
 HEARTBEAT_MS: Final = 5_000
 LINGER_MS: Final = 300
-
-MayWait = StartFlow | GetResult | RetryFlow | KillFlow | ForgetClientId | DropUnclaimed
-Look = (
-    FindFlow
-    | ListFlowKinds
-    | ListFlows
-    | GetFlow
-    | ReadJournal
-    | ListPeers
-    | ListUnclaimed
-    | Drain
-    | StopNode
-    | GetInfo
-)
-
-
-class RpcUser(Protocol):
-    """Somebody who may connect, as the node's file of users says."""
-
-    @property
-    def name(self) -> UserName:
-        """Who they are: the owner of the flows that they start."""
-
-    @property
-    def public_key(self) -> bytes:
-        """Return the CURVE key, in Z85, that proves it."""
-
-    @property
-    def permissions(self) -> Permissions:
-        """What they may do."""
 
 
 class RpcServer:
@@ -145,10 +102,12 @@ class RpcServer:
     ) -> None:
         self._operations = operations
         self._address = address
+        self._verbs = RpcVerbs(operations)
         self._user_by_key = {user.public_key: user for user in users}
         self._watches = Watches()
         self._limits = limits
         self._waiting = WaitingRequests(limits)
+        self._unread = UnreadAnswers(limits)
         self._log = SeldomLog(log, burst=LINES_PER_SUBJECT)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._zap = ZapHandler(self._context, self._user_by_key.__contains__, TransportStats())
@@ -194,6 +153,7 @@ class RpcServer:
         watches = max(self._watches.count_of.values(), default=0)
         return [
             *self._waiting.usage(),
+            *self._unread.usage(),
             ("rpc_watches_per_user_max", self._limits.rpc_watches_per_user_max, watches),
             ("rpc_request_bytes_max", self._limits.rpc_request_bytes_max, 0),
         ]
@@ -230,20 +190,19 @@ class RpcServer:
         number = frames[2].bytes if len(frames) == PARTS else b""
         caller = Caller(client, number)
         if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
-            self._send(caller, failure(_other_version(frames[1].bytes)))
+            self._send(caller, _NOBODY, failure(_other_version(frames[1].bytes)))
             return
-        user = self._user_by_key[str(frames[3].get(USER_ID)).encode()]
-        self._take(caller, user, frames[3].bytes)
+        body = frames[3].bytes
+        if not body:
+            self._unread.read(client, number)
+            return
+        self._take(caller, self._user_by_key[str(frames[3].get(USER_ID)).encode()], body)
 
     def _take(self, caller: Caller, user: RpcUser, body: bytes) -> None:
         try:
-            request: Request = decode(body, Request)
-        except SennitError as error:
-            refusal = BadRequest(
-                f"the node does not understand this request ({error}); "
-                "the command may be newer than the node"
-            )
-            self._send(caller, failure(refusal))
+            request = _understood(body)
+        except BadRequest as error:
+            self._send(caller, user.name, failure(error))
             return
         match request:
             case (
@@ -261,26 +220,48 @@ class RpcServer:
                 self._watches.forget(
                     Caller(caller.client, request.number.to_bytes(NUMBER_BYTES, "big"))
                 )
-                self._send(caller, Done())
+                self._send(caller, user.name, Done())
             case _:
                 looked_at = request
-                self._answer(
-                    caller, lambda: recorded(user.name, looked_at, self._look(user, looked_at))
-                )
+                self._answer(caller, user.name, lambda: self._look(user, looked_at))
+
+    def _look(self, user: RpcUser, request: Look) -> Answer:
+        if not self._unread.has_room(user.name):
+            raise NodeBusy(
+                f"answers to user {user.name!r} have not been read; read them, then ask again"
+            )
+        return recorded(user.name, request, self._verbs.look(user, request))
 
     def _answer_when_ready(self, caller: Caller, user: RpcUser, request: MayWait) -> None:
         def ask() -> Answer:
-            return recorded(user.name, request, self._perform(user, request))
+            if isinstance(request, GetResult):
+                return recorded(user.name, request, self._result(user, request))
+            return recorded(user.name, request, self._verbs.perform(user, request))
 
         is_intervention = not isinstance(request, StartFlow | GetResult)
         try:
             self._waiting.begin(
-                user.name, lambda: self._answer(caller, ask), is_intervention=is_intervention
+                user.name,
+                lambda: self._answer(caller, user.name, ask),
+                is_intervention=is_intervention,
             )
         except NodeBusy as busy:
-            self._send(caller, failure(busy))
+            self._send(caller, user.name, failure(busy))
 
-    def _answer(self, caller: Caller, ask: Callable[[], Answer]) -> None:
+    def _result(self, user: RpcUser, request: GetResult) -> Answer:
+        """Return a result when the user's clients have read enough for it.
+
+        It is not kept meanwhile: many may wait, and each may be large.
+        """
+        answer = self._verbs.perform(user, request)
+        while not self._unread.has_room(user.name):
+            del answer
+            if not self._unread.wait_for_room(user.name, UNREAD_SECONDS):
+                raise ResultNotReady(f"answers to user {user.name!r} have not been read")
+            answer = self._verbs.perform(user, request)
+        return answer
+
+    def _answer(self, caller: Caller, user: UserName, ask: Callable[[], Answer]) -> None:
         """Send what ``ask`` returns or raises. The one place where an error becomes an answer."""
         try:
             answer = ask()
@@ -291,7 +272,7 @@ class RpcServer:
         # Also what would end the process: it is the code of an app that raised it.
         except BaseException as error:
             answer = self._failed_here(error)
-        self._send(caller, answer)
+        self._send(caller, user, answer)
 
     def _failed_here(self, error: BaseException) -> Failure:
         error_id = secrets.token_hex(8)
@@ -304,86 +285,6 @@ class RpcServer:
         )
         return failure(RequestFailed(error_id))
 
-    def _look(self, user: RpcUser, request: Look) -> Answer:
-        operations = self._operations
-        match request:
-            case FindFlow():
-                # Everybody may, and finds none of another user's.
-                return Found(operations.find(user.name, request.client_id))
-            case ListFlowKinds():
-                return FlowKinds(operations.flow_names())
-            case GetInfo():
-                return operations.info()
-            case ListFlows():
-                return operations.flows(_bounded(request.filter, user))
-            case GetFlow():
-                self._require(user, "flow", request.flow_id)
-                return operations.flow(FlowId(request.flow_id))
-            case ReadJournal():
-                self._require(user, "journal", request.flow_id)
-                limit = min(request.limit, JOURNAL_LIMIT_MAX)
-                return JournalRows(
-                    operations.journal(FlowId(request.flow_id), request.start, limit)
-                )
-            case ListPeers():
-                user.permissions.require(user.name, "peers", is_own=False)
-                return PeerRows(operations.peers())
-            case ListUnclaimed():
-                user.permissions.require(user.name, "unclaimed", is_own=False)
-                return UnclaimedRows(operations.unclaimed())
-            case Drain():
-                user.permissions.require(user.name, "drain", is_own=False)
-                operations.drain(is_on=request.is_on)
-                return Done()
-            case StopNode():
-                user.permissions.require(user.name, "stop", is_own=False)
-                operations.stop()
-                return Done()
-            case _:
-                assert_never(request)
-
-    def _perform(self, user: RpcUser, request: MayWait) -> Answer:
-        operations = self._operations
-        match request:
-            case StartFlow():
-                user.permissions.require_start(user.name, request.flow_name)
-                return Started(
-                    operations.start_flow(
-                        user.name,
-                        request.flow_name,
-                        request.arguments,
-                        request.client_id,
-                        request.on_repeat,
-                    )
-                )
-            case GetResult():
-                self._require(user, "result", request.flow_id)
-                wait_ms = max(0, min(request.wait_ms, RESULT_WAIT_MS_MAX))
-                return operations.result(FlowId(request.flow_id), wait_ms / 1000)
-            case RetryFlow():
-                self._require(user, "retry", request.flow_id)
-                operations.retry(FlowId(request.flow_id))
-                return Done()
-            case KillFlow():
-                self._require(user, "kill", request.flow_id)
-                return Killed(operations.kill(FlowId(request.flow_id)))
-            case ForgetClientId():
-                # Everybody may, and nobody for another user: the node knows whose it is.
-                operations.forget(user.name, request.client_id)
-                return Done()
-            case DropUnclaimed():
-                user.permissions.require(user.name, "drop", is_own=False)
-                return Dropped(operations.drop_unclaimed(request.flow_name))
-            case _:
-                assert_never(request)
-
-    def _require(self, user: RpcUser, verb: str, flow_id: str) -> None:
-        """Check the verb; whose flow it is matters only to who may not do it to all flows."""
-        if user.permissions.may(verb, is_own=False):
-            return
-        is_own = self._operations.flow(FlowId(flow_id)).row.user == user.name
-        user.permissions.require(user.name, verb, is_own=is_own)
-
     # Watching
 
     def _watch(self, caller: Caller, user: RpcUser, request: WatchFlow) -> None:
@@ -395,7 +296,7 @@ class RpcServer:
             most = self._limits.rpc_watches_per_user_max
             if self._watches.count_of[user.name] >= most:
                 raise NodeBusy(f"user {user.name!r} watches {most:,} flows; end some first")
-            self._require(user, "watch", request.flow_id)
+            self._verbs.require(user, "watch", request.flow_id)
             watch.flow_watch = self._operations.watch(
                 FlowId(request.flow_id), lambda: self._watches.mark(caller, watch)
             )
@@ -404,10 +305,10 @@ class RpcServer:
             open_it()
         except SennitError as error:
             self._watches.forget(caller)
-            self._send(caller, failure(error))
+            self._send(caller, user.name, failure(error))
         except Exception as error:  # the request fails, not the server
             self._watches.forget(caller)
-            self._send(caller, self._failed_here(error))
+            self._send(caller, user.name, self._failed_here(error))
         else:
             self._watches.add(caller, watch)
             self._watches.mark(caller, watch)
@@ -425,40 +326,49 @@ class RpcServer:
     def _push_one(self, caller: Caller, watch: Watch) -> None:
         if watch.is_closed or watch.flow_watch is None:
             return
+        if not self._unread.has_room(watch.user):
+            self._watches.mark(caller, watch)
+            return
         try:
             detail = watch.flow_watch.detail()
         except Exception as error:  # one watch fails, not all of them
             self._watches.forget(caller)
-            self._send(caller, self._failed_here(error))
+            self._send(caller, watch.user, self._failed_here(error))
             return
         if detail.row.is_ended:
             self._watches.forget(caller)
-        self._send(caller, detail)
+        self._send(caller, watch.user, detail)
 
     def _say_still_there(self) -> None:
         """Find out which clients have gone without a word."""
         while True:
             gevent.sleep(STILL_THERE_SECONDS)
-            for client in list(self._watches.by_client):
-                self._send(Caller(client, bytes(NUMBER_BYTES)), StillThere())
+            for client in {*self._watches.by_client, *self._unread.clients()}:
+                self._send(Caller(client, bytes(NUMBER_BYTES)), _NOBODY, StillThere())
 
     # Sending
 
-    def _send(self, caller: Caller, answer: Answer) -> None:
+    def _send(self, caller: Caller, user: UserName, answer: Answer) -> None:
         """Send without waiting. A client that has gone, or does not read, loses its watches."""
         try:
             body = encode(answer)
         except Exception as error:
             body = encode(self._failed_here(error))
         try:
-            self._socket.send([caller.client, VERSION, caller.number, body])
+            receipt = self._unread.new_receipt()
+            self._socket.send([caller.client, VERSION, caller.number, receipt, body])
         except zmq.Again:
             self._log.warn("unread", "an rpc client does not read its answers and is dropped")
             self._watches.forget_client(caller.client)
         except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
+            if error.errno == zmq.EHOSTUNREACH:
+                self._unread.gone(caller.client)
+            else:
                 self._log.warn("unsent", f"an answer can't be sent: {error}")
             self._watches.forget_client(caller.client)
+        else:
+            if user:
+                self._unread.sent(caller.client, user, receipt, len(body))
 
 
 def _router(
@@ -478,17 +388,18 @@ def _router(
     return socket
 
 
-def _bounded(asked: FlowFilter, user: RpcUser) -> FlowFilter:
-    """Return the filter within our limits, and for who may not read all, with their name."""
-    reads_all = user.permissions.may("flows", is_own=False)
-    return FlowFilter(
-        name=asked.name,
-        statuses=asked.statuses,
-        user=asked.user if reads_all else user.name,
-        since_ms=asked.since_ms,
-        limit=max(1, min(asked.limit, FLOWS_LIMIT_MAX)),
-        before=asked.before,
-    )
+def _understood(body: bytes) -> Request:
+    """Return the request; raises `BadRequest`, and does not take long over any bytes."""
+    if has_too_many_items(body, RPC_REQUEST_ITEMS_MAX):
+        raise BadRequest(f"a request of more than {RPC_REQUEST_ITEMS_MAX:,} parts")
+    try:
+        request: Request = decode(body, Request)
+    except SennitError as error:
+        raise BadRequest(
+            f"the node does not understand this request ({error}); "
+            "the command may be newer than the node"
+        ) from None
+    return request
 
 
 def _other_version(theirs: bytes) -> BadRequest:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime import item_count
 from runtime.codec import Packed, decode, encode, pack, unpack, unpack_any
 from runtime.errors import BadMessage, UnserialisableMessage
 from runtime.item_count import _counts_beyond, has_too_many_items
@@ -99,3 +100,26 @@ def test_a_large_message_of_few_parts_passes() -> None:
 
     assert not has_too_many_items(body)
     assert decode(body, list) == [bytes(5 * MIB), "x" * MIB]
+
+
+def test_what_stands_behind_a_value_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Breaks when five million empty texts behind a short value take seconds.
+    looks: list[int] = []
+    skip = item_count._skip
+
+    def note(body: bytes, at: int) -> object:
+        looks.append(at)
+        return skip(body, at)
+
+    monkeypatch.setattr(item_count, "_skip", note)
+    body = msgspec.msgpack.encode({"a": [1, 2]}) + b"\xc4\x00" * MESSAGE_ITEMS_MAX
+
+    assert not has_too_many_items(body)
+    assert len(looks) < 20
+
+
+def test_a_value_may_have_less_parts_than_another_bound() -> None:
+    body = msgspec.msgpack.encode([b""] * 100)
+
+    assert not has_too_many_items(body, 100)
+    assert has_too_many_items(body, 99)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from runtime.edge.keystore import new_curve_keys
 from runtime.edge.rpc_client import RpcAddress, RpcClient
-from runtime.edge.rpc_server import RpcServer, RpcUser
+from runtime.edge.rpc_server import RpcServer
+from runtime.edge.rpc_verbs import RpcUser
 from runtime.ids import UserName
 from runtime.limits import DEFAULT_RPC_LIMITS, RpcLimits
 from runtime.permissions import Permissions, permissions

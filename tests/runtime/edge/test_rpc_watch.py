@@ -257,7 +257,6 @@ def raw_socket(
         [VERSION],
         [VERSION, bytes(8), b"\xff"],
         [VERSION, bytes(8), encode({"$": "rpc.Unheard"})],
-        [VERSION, bytes(8), b""],
         [VERSION, bytes(8), encode(GetInfo()), b"more"],
     ],
 )
@@ -427,8 +426,8 @@ def test_a_request_that_can_not_be_encoded_is_refused_here(network: Network) -> 
     ("answer", "error"),
     [
         ([b"sennit-rpc-2", bytes(7) + b"\1", b"x"], RemoteError),
-        ([VERSION, bytes(7) + b"\1", b"\xff"], BadMessage),
-        ([VERSION, bytes(7) + b"\1", encode(Done())], BadMessage),
+        ([VERSION, bytes(7) + b"\1", bytes(8), b"\xff"], BadMessage),
+        ([VERSION, bytes(7) + b"\1", bytes(8), encode(Done())], BadMessage),
     ],
 )
 @pytest.mark.parametrize("ask", [RpcClient.info, lambda client: next(client.watch(FlowId("1")))])
@@ -444,8 +443,12 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_that_request(
 
 @pytest.mark.parametrize(
     "answer",
-    [[VERSION, bytes(7) + b"\1"], [VERSION, bytes(7) + b"\2", encode(Done())]],
-    ids=["cut short", "to another request"],
+    [
+        [VERSION, bytes(7) + b"\1"],
+        [VERSION, bytes(7) + b"\1", encode(Done())],
+        [VERSION, bytes(7) + b"\2", bytes(8), encode(Done())],
+    ],
+    ids=["cut short", "without a receipt", "to another request"],
 )
 def test_what_is_no_answer_to_a_request_is_ignored(
     network: Network, monkeypatch: pytest.MonkeyPatch, answer: list[bytes]
