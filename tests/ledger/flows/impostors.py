@@ -9,13 +9,13 @@ from ledger.flows.receive_finality import (
     receive_finality,
     recover,
 )
-from ledger.flows.resolve import receive_transaction, send_transaction
+from ledger.flows.resolve import HistoryRequest, Offer, receive_transaction, send_transaction
 from ledger.hashing import SecureHash
 from ledger.signatures import TransactionSignature
 from ledger.transactions import SignedTransaction
 from runtime import Party, Session, flow, initiate, service, step
 from runtime.host import Host
-from tests.ledger.flows import deals
+from tests.ledger.flows import deals, histories
 
 
 @flow(name=deals.finish.name)
@@ -25,6 +25,14 @@ def tell_nonsense(signed: SignedTransaction, other: Party, news: FinalityNews) -
     send_transaction(session, signed)
     session.receive(Held).unwrap(lambda held: held)
     session.send(news)
+
+
+@flow(name=histories.show_states.name)
+def show_offer(other: Party, offer: Offer) -> None:
+    """Show whatever is offered where states are wanted."""
+    session = initiate(other)
+    session.send(offer)
+    session.receive(HistoryRequest).unwrap(lambda asked: asked)
 
 
 def holding_something_else(session: Session) -> None:

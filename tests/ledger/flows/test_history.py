@@ -17,7 +17,7 @@ from ledger.errors import (
     TransactionMalformed,
 )
 from ledger.flows import resolve
-from ledger.flows.history import Node, in_order
+from ledger.flows.history import Node, in_order, verify_history
 from ledger.flows.resolve import (
     AttachmentBatch,
     FetchAttachments,
@@ -33,7 +33,7 @@ from ledger.stores.transactions import UNVERIFIED, VERIFIED, add_unverified, add
 from ledger.transactions import SignedTransaction
 from runtime import StoreTxn, atomic
 from runtime.testing.network import SimulatedNode
-from tests.ledger.flows import histories
+from tests.ledger.flows import histories, impostors
 from tests.ledger.flows.net import Net, row
 from tests.ledger.parties import Do, Thing
 
@@ -380,6 +380,52 @@ def test_transactions_that_nobody_asked_for_are_refused() -> None:
         error = mislead(net, Offer((links[3],)), TransactionBatch(batch))
         assert isinstance(error, ResolutionFailed)
     assert row(net.bob, stranger.id) is None
+
+
+def test_an_answer_starts_with_what_was_asked_for_first() -> None:
+    net = Net(histories)
+    first, second = sorted((made(net), made(net)), key=lambda signed: signed.id)
+    joined = made(net, output(first), output(second))
+
+    for batch in ((), (second,), (second, first)):
+        error = mislead(net, Offer((joined,)), TransactionBatch(batch))
+        assert isinstance(error, ResolutionFailed)
+        assert f"did not send transaction {first.id}" in str(error)
+    assert row(net.bob, second.id) is None
+
+
+def test_an_offer_of_states_is_states_and_nothing_else() -> None:
+    net = Net(histories)
+    signed = chain(net, 1)[0]
+
+    for first in (Offer(), Offer((signed,)), Offer((signed,), (output(signed),))):
+        with pytest.raises(ResolutionFailed, match="must offer states"):
+            net.alice.start_impostor(impostors.show_offer, net.bob.party, first).result()
+    assert row(net.bob, signed.id) is None
+
+
+def test_what_is_here_without_the_notarys_signature_is_not_verified() -> None:
+    net = Net(histories)
+    first = made(net)
+    unsigned = made(net, output(first), notarised=False)
+    give(net.alice, first)
+    give(net.bob, first)
+    net.bob.host.run_atomic(keep_unverified, [unsigned])
+
+    send(net, made(net, output(unsigned)))
+
+    ended = [run.error for run in net.bob.running.manager.ended.values()]
+    assert isinstance(ended[-1], ResolutionFailed)
+    assert f"{unsigned.id} lacks signatures" in str(ended[-1])
+    assert not is_verified(net.bob, unsigned)
+
+
+def test_what_has_disappeared_while_a_history_was_fetched_is_named() -> None:
+    net = Net(histories)
+    signed = made(net)
+
+    with pytest.raises(ResolutionFailed, match=f"{signed.id} has disappeared"):
+        net.bob.host.run_atomic(verify_history, (signed.id,))
 
 
 def test_a_history_without_the_notarys_signature_is_not_even_kept() -> None:

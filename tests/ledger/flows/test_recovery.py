@@ -205,3 +205,15 @@ def test_a_notary_that_talks_nonsense_after_all_hold_it_has_the_flow_held() -> N
 
     assert handle.status == "held"
     assert status(net.alice, signed.id) == UNNOTARISED
+
+
+def test_a_notary_that_talks_nonsense_has_a_recovery_held_and_the_transaction_kept() -> None:
+    net = Net(deals)
+    signed = held_by_bob(net)
+    net.notary.host.registry.responders[notarise.name] = responder(notarise)(impostors.babbling)
+
+    handle = net.bob.begin_flow(recover, signed.id)
+    net.network.run_for(60)
+
+    assert handle.status == "held"
+    assert status(net.bob, signed.id) == UNNOTARISED
