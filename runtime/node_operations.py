@@ -226,6 +226,12 @@ class EngineOperations:
                 bool(row.messages) and row.status != "reachable" for row in self.peers()
             ),
             unreadable=list(engine.commits.unreadable.rows.values()),
+            flows_started=manager.counts["started"],
+            flows_completed=manager.counts["completed"],
+            flows_failed=manager.counts["failed"],
+            messages_resent=engine.outbox.resent,
+            messages_dropped=dict(manager.delivery.dropped),
+            flows_without_room=len(engine.outbox.queue),
             limits=[LimitRow(*row) for usage in self.usages for row in usage()],
         )
 

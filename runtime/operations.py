@@ -269,6 +269,17 @@ class NodeInfo:
     unreadable: list[str] = []
     """Rows of the store that can't be read, at most a thousand; the node goes on without them."""
 
+    flows_started: int = 0
+    """Since the start of the node, as are the next four: by users, by peers."""
+    flows_completed: int = 0
+    flows_failed: int = 0
+    """Those that were killed among them."""
+    messages_resent: int = 0
+    messages_dropped: dict[str, int] = {}
+    """Messages of peers that this node did not take, by the reason."""
+    flows_without_room: int = 0
+    """Flows that wait until a peer has acknowledged more of what it was sent."""
+
 
 @message(name="node.UnclaimedRow")
 class UnclaimedRow:

@@ -47,8 +47,17 @@ def info(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             ("started", f"{time_text(found.started_ms)}, {duration_text(found.uptime_ms)} ago"),
             ("flows live", str(found.flows_live)),
             ("flows held", str(found.flows_held) if found.flows_held else ""),
+            ("flows started", _flows_text(found)),
             ("commits", str(found.commits)),
             ("in outbox", f"{found.unacknowledged} messages" if found.unacknowledged else ""),
+            ("sent again", f"{found.messages_resent:,} messages" if found.messages_resent else ""),
+            ("not taken", _dropped_text(found)),
+            (
+                "no room",
+                f"{found.flows_without_room} flows wait until peers acknowledge more"
+                if found.flows_without_room
+                else "",
+            ),
             *_store_fields(found.store),
             (
                 "unreachable",
@@ -114,6 +123,18 @@ def peers(words: tuple[str, ...], as_json: bool, choice: NodeChoice) -> None:
             for row in rows
         ],
     )
+
+
+def _flows_text(found: NodeInfo) -> str:
+    if not found.flows_started:
+        return ""
+    ends = f"{found.flows_completed:,} completed, {found.flows_failed:,} failed or killed"
+    return f"{found.flows_started:,} since the start of the node; {ends}"
+
+
+def _dropped_text(found: NodeInfo) -> str:
+    why = [f"{count:,} {reason}" for reason, count in sorted(found.messages_dropped.items())]
+    return f"messages of peers: {', '.join(why)}" if why else ""
 
 
 def _freezes_text(found: NodeInfo) -> str:

@@ -200,6 +200,13 @@ class SimulatedNode(NodeVerbs):
             if honest is not None:
                 flows[flow.name] = honest
 
+    def frame_arrives(self, sender: PeerName, envelopes: list[bytes]) -> None:
+        """Take a frame at once, as if ``sender``, whom the link vouches for, had sent it.
+
+        So a test plays a hostile peer, which sends what no engine would, or a link that repeats.
+        """
+        self.running.frame_arrived(sender, envelopes)
+
     def move_clock(self, ahead_ms: int) -> None:
         """Make the node's clock jump, or be ahead of the others from the start."""
         self.clock.ahead_ms += ahead_ms

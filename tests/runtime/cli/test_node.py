@@ -133,6 +133,18 @@ def test_info_shows_the_node(demo: Demo) -> None:
     assert value["name"] == "O=Bank A,L=London,C=GB"
 
 
+def test_info_counts_flows_and_what_went_wrong_with_messages(demo: Demo) -> None:
+    text = " ".join(sennit("node", "info", demo.bank_a).stdout.split())
+    value = json.loads(sennit("node", "info", demo.bank_a, "--json").stdout)
+
+    ends = "1,001 completed, 4 failed or killed"
+    assert f"flows started: 1,007 since the start of the node; {ends}" in text
+    assert "sent again: 12 messages" in text
+    assert "not taken: messages of peers: 30 no room, 1 out of turn" in text
+    assert "no room: 2 flows wait until peers acknowledge more" in text
+    assert value["messages_dropped"] == {"out of turn": 1, "no room": 30}
+
+
 def test_drain_stops_new_flows_until_it_is_lifted(demo: Demo) -> None:
     on = sennit("node", "drain", demo.bank_a).stdout
     during = sennit("node", "info", demo.bank_a).stdout

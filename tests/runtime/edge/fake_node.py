@@ -382,6 +382,12 @@ class FakeNode:
             flows_held=sum(flow.status == "held" for flow in self.by_id.values()),
             flows_live=sum(not flow.ended.is_set() for flow in self.by_id.values()),
             is_draining=self.is_draining,
+            flows_started=1_007,
+            flows_completed=1_001,
+            flows_failed=4,
+            flows_without_room=2,
+            messages_resent=12,
+            messages_dropped={"out of turn": 1, "no room": 30},
         )
 
     def fail_otherwise(self, flow_id: FlowId) -> None:
