@@ -136,11 +136,7 @@ class Connections:
         self._note_unfinished(connection, 0)
         self._silent.pop(fd, None)
         self._active.pop(fd, None)
-        if connection.peer is not None:
-            others = self._by_peer[connection.peer]
-            others.remove(connection)
-            if not others:
-                del self._by_peer[connection.peer]
+        self._leave_peer(connection)
 
     def delivered(self, fd: int, peer: PeerName) -> None:
         """Learn that a frame of ``peer`` has come out of a connection."""
@@ -156,6 +152,16 @@ class Connections:
             others.append(connection)
             if len(others) > self._limits.connections_per_peer_max:
                 self._hang_up(others[0], "more connections than a peer needs")
+
+    def _leave_peer(self, connection: _Connection) -> None:
+        """Count a connection no more among those of its peer, of which the oldest is cut."""
+        if connection.peer is None:
+            return
+        others = self._by_peer.get(connection.peer, [])
+        if connection in others:
+            others.remove(connection)
+            if not others:
+                del self._by_peer[connection.peer]
 
     def usage(self) -> list[tuple[str, int, int]]:
         """Return each limit by name, with what is used of it, or what one peer uses at most."""
@@ -229,6 +235,7 @@ class Connections:
         self._stats.connections_cut += 1
         self._log.warn(who, f"a connection of {who} is cut: {why}")
         self._silent.pop(connection.fd, None)
+        self._leave_peer(connection)
         # ZeroMQ closes it, and tells; until then it is of no more interest.
         connection.mark = connection.received
         self._note_unfinished(connection, 0)

@@ -202,6 +202,40 @@ def test_a_connection_that_zeromq_has_closed_before_it_told_us_does_no_harm() ->
     connections.close()
 
 
+def test_of_many_connections_at_once_each_that_is_one_too_many_is_cut() -> None:
+    # Breaks when the one to cut is looked for among those whose end ZeroMQ has not told yet.
+    log = SeldomLog(logging.getLogger("sennit.test"))
+    stats = TransportStats()
+    limits = PeerLimits(connections_per_peer_max=2)
+    connections = Connections(limits=limits, is_drained=lambda: True, stats=stats, log=log)
+    pairs = [socket.socketpair() for _ in range(5)]
+    for ours, theirs in pairs:
+        theirs.settimeout(0)
+        connections.opened(ours.fileno())
+
+    for ours, _ in pairs:
+        connections.delivered(ours.fileno(), BOB)
+    in_use = {name: used for name, _, used in connections.usage()}["connections_per_peer_max"]
+
+    is_cut = [is_at_end(theirs) for _, theirs in pairs]
+    connections.delivered(pairs[0][0].fileno(), BOB)  # what had arrived before
+    for ours, theirs in pairs:
+        connections.closed(ours.fileno())
+        ours.close()
+        theirs.close()
+    connections.close()
+    assert is_cut == [True, True, True, False, False]
+    assert stats.connections_cut == 3
+    assert in_use == 2
+
+
+def is_at_end(end: socket.socket) -> bool:
+    try:
+        return end.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell")
 def test_a_message_of_very_many_parts_takes_little_memory(network: ZmqNetwork) -> None:
     limits = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)

@@ -19,8 +19,10 @@ from tests.source_files import ROOT
 def connecting(address: PeerAddress, keys: tuple[bytes, bytes]) -> Iterator["Bare"]:
     """Make connections with the keys of a member; all end with the block."""
     bare = Bare(address, keys)
-    yield bare
-    bare.close()
+    try:
+        yield bare
+    finally:
+        bare.close()
 
 
 class Bare:
