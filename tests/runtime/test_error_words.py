@@ -70,7 +70,7 @@ def test_an_error_reads_the_same_before_and_after_a_restart(
 
 def test_the_error_of_a_held_flow_reads_the_same_after_a_restart(node: SimulatedNode) -> None:
     flow_id = node.begin_flow(give_up).id
-    node.running.wait_durable()
+    node.wait_durable()
     before = node.operations.flow(flow_id)
     node.restart()
     after = node.operations.flow(flow_id)

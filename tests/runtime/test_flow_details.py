@@ -127,7 +127,7 @@ def test_a_flow_whose_journal_can_not_be_read_has_the_time_of_its_start(
     flow_id = alice.begin_flow(rest).id
     network.run_for(1)
     alice.running.commits.batch.put(JOURNAL, key_of(flow_id) + bytes(4), b"\xc1")
-    alice.running.wait_durable()
+    alice.wait_durable()
     alice.restart()
 
     (row,) = alice.operations.flows(FlowFilter()).rows

@@ -85,8 +85,8 @@ def papers_of(node: SimulatedNode) -> list[CommercialPaper]:
 
 def assert_nothing_is_left(market: Market) -> None:
     for node in (market.bank, market.buyer, market.seller, market.notary):
-        assert not node.running.manager.runs, node.party
-        assert len(node.running.outbox) == 0, node.party
+        assert node.info().flows_live == 0, node.party
+        assert node.info().unacknowledged == 0, node.party
 
 
 @pytest.mark.parametrize("notary", ["non-validating", "validating"])

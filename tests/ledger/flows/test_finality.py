@@ -318,7 +318,7 @@ def test_a_peer_whose_initiator_was_killed_is_held_and_keeps_the_transaction() -
     net = Net(deals)
     handle, tx_id = lost_deal(net)
 
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.network.run_for(60)
 
     assert status(net.bob, tx_id) == UNNOTARISED
@@ -329,7 +329,7 @@ def test_a_peer_whose_initiator_was_killed_is_held_and_keeps_the_transaction() -
 def test_a_lost_transaction_is_recovered_from_the_notary() -> None:
     net = Net(deals)
     handle, tx_id = lost_deal(net)
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.notary.start()
     net.network.run()
 
@@ -346,7 +346,7 @@ def test_a_lost_transaction_is_recovered_from_the_notary() -> None:
 def test_a_lost_transaction_is_recovered_from_its_initiator() -> None:
     net = Net(deals)
     handle, tx_id = lost_deal(net)
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.notary.start()
     net.alice.start_flow(recover, tx_id).result()
     net.notary.stop()
@@ -387,7 +387,7 @@ def test_recovery_of_what_the_notary_refuses_forgets_it() -> None:
     net.network.run_for(60)
     handle = net.alice.begin_flow(deals.finish, rival, [net.bob.party])
     net.network.run_for(60)
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.notary.start()
     winner.result()
 
@@ -417,5 +417,5 @@ def test_a_crash_at_any_time_ends_in_finality_everywhere(victim: str, after_ms: 
         assert not waiting(each)
         assert not list(each.host.scan(LOCKS, b"", None))
         assert vault(each)
-        assert not each.running.manager.runs
+        assert each.info().flows_live == 0
     assert handle.id

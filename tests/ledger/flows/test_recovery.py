@@ -59,7 +59,7 @@ def held_by_bob(net: Net) -> SignedTransaction:
 
 def kill_all(node: SimulatedNode) -> None:
     for flow_id in list(node.running.manager.runs):
-        node.running.manager.kill(flow_id)
+        node.kill(flow_id)
 
 
 def test_a_payment_whose_flow_ends_before_its_payee_holds_it_is_as_if_it_had_never_been() -> None:
@@ -70,7 +70,7 @@ def test_a_payment_whose_flow_ends_before_its_payee_holds_it_is_as_if_it_had_nev
     net.network.run_for(5)
     assert waiting(net.alice)
 
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.bob.start()
     net.network.run()
 
@@ -101,7 +101,7 @@ def test_while_the_initiator_still_asks_others_nobody_can_have_it_notarised() ->
 def test_what_its_initiator_gave_up_is_forgotten_by_those_who_hold_it() -> None:
     net = Net(deals)
     handle, tx_id = collecting(net)
-    net.alice.running.manager.kill(handle.id)
+    net.alice.kill(handle.id)
     net.bank.start()
     net.network.run()
     assert (status(net.alice, tx_id), status(net.bob, tx_id)) == (None, UNNOTARISED)

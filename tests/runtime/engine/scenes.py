@@ -175,7 +175,7 @@ LEFT_BEHIND: Final = ("journal", "outbox", "inbox", "held")
 def assert_nothing_is_left(network: SimulatedNetwork) -> None:
     """All flows are over, so no store holds anything of them but results and tombstones."""
     for node in network.nodes.values():
-        assert not node.running.manager.runs
+        assert node.info().flows_live == 0
         assert {space: rows(node, space) for space in LEFT_BEHIND} == dict.fromkeys(LEFT_BEHIND, 0)
 
 
@@ -189,4 +189,4 @@ def outcome(handle: FlowHandle[T]) -> T | Exception:
 
 def crash_points(nodes: Sequence[SimulatedNode]) -> int:
     """Return how many commits these nodes have made."""
-    return sum(node.running.commits.commits for node in nodes)
+    return sum(node.commits for node in nodes)

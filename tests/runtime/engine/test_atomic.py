@@ -110,7 +110,7 @@ def test_it_runs_without_suspending_and_shares_its_commit() -> None:
     network.run_for(1)
 
     assert kinds(alice, handle.id).count("Stepped") == 100
-    assert alice.running.commits.commits == 1
+    assert alice.commits == 1
 
 
 def test_it_can_scan_and_delete_what_it_wrote_and_what_was_there(

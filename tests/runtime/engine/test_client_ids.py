@@ -55,7 +55,7 @@ def test_a_client_id_gives_the_same_flow(network: SimulatedNetwork) -> None:
 
     assert first.id == second.id
     assert second.result() == 10
-    assert alice.running.manager.counts["started"] == 1
+    assert alice.info().flows_started == 1
 
 
 @pytest.mark.parametrize("when", ["running", "ended"])
@@ -222,7 +222,7 @@ def test_get_or_create_is_atomic_for_callers_in_the_same_turn() -> None:
 
     assert len({handle.id for handle in handles}) == 1
     assert rows(alice, "client_ids") == 1
-    assert alice.running.manager.counts["started"] == 1
+    assert alice.info().flows_started == 1
 
 
 @pytest.mark.parametrize("restarts", [True, False])
@@ -320,7 +320,7 @@ def test_other_client_ids_are_refused(network: SimulatedNetwork, client_id: str)
     with pytest.raises(ClientIdInvalid):
         start(alice, 5, client_id)
 
-    assert alice.running.manager.counts["started"] == 0
+    assert alice.info().flows_started == 0
 
 
 def test_a_crash_right_after_the_end_keeps_the_result() -> None:

@@ -71,7 +71,7 @@ APPS = (borrow, lend, vouch, introduce, borrow_twice, lend_twice, open_many, sta
 
 def drain(*nodes: SimulatedNode) -> None:
     for node in nodes:
-        node.running.manager.is_draining = True
+        node.drain()
 
 
 def test_two_nodes_that_drain_do_not_wait_for_each_other(network: SimulatedNetwork) -> None:
@@ -122,8 +122,8 @@ def test_a_flow_that_is_new_to_a_draining_node_waits(network: SimulatedNetwork) 
     network.run_for(1_000)
 
     assert not other.is_ended
-    assert not bob.running.manager.runs
-    bob.running.manager.is_draining = False
+    assert bob.info().flows_live == 0
+    bob.drain(is_on=False)
     assert other.result() == "an honest flow"
 
 
@@ -148,12 +148,12 @@ def test_a_claim_that_is_not_true_lets_nobody_in(network: SimulatedNetwork, clai
         "one that is over": (alice, over.sid),
     }[claim]
     opened = Open(SessionId(b"n" * 16), vouch.name, 1, "", "", b"", "", b"", beside)
-    before = bob.running.manager.counts["started"]
+    before = bob.info().flows_started
 
-    bob.running.frame_arrived(sender.party.name, [encode(opened)])
+    bob.frame_arrives(sender.party.name, [encode(opened)])
     network.run_for(1)
 
-    assert bob.running.manager.counts["started"] == before
+    assert bob.info().flows_started == before
 
 
 def test_a_flow_with_very_many_sessions_names_its_first_one(network: SimulatedNetwork) -> None:
@@ -178,5 +178,5 @@ def test_a_known_client_id_is_answered_by_a_draining_node(network: SimulatedNetw
     assert again.id == handle.id
     with pytest.raises(NodeStopped, match="draining"):
         alice.options(client_id="another").begin_flow(borrow, bob.party)
-    bob.running.manager.is_draining = False
+    bob.drain(is_on=False)
     assert outcome(again) == "here, to an honest flow"

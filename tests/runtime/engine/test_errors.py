@@ -238,7 +238,7 @@ def test_a_killed_flow_tells_its_peers_of_an_unexpected_end(network: SimulatedNe
     network.run_for(1)
     (theirs,) = bob.running.manager.runs.values()
 
-    assert bob.running.manager.kill(theirs.flow_id)
+    assert bob.kill(theirs.flow_id)
 
     assert isinstance(outcome(handle), UnexpectedFlowEnd)
     assert isinstance(outcome(theirs.handle), FlowKilled)
@@ -375,8 +375,8 @@ def test_the_error_is_in_the_same_commit_as_the_flows_end() -> None:
         alice, bob = pair(network, ask, answer)
         handle = alice.start_flow(ask, bob.party, "dear")
         for _ in range(crash_after):
-            commits = bob.running.commits.commits
-            while bob.running.commits.commits == commits and network.loop.step():
+            commits = bob.commits
+            while bob.commits == commits and network.loop.step():
                 pass
         bob.restart()
 

@@ -141,7 +141,7 @@ def test_a_flow_with_a_full_journal_is_held_and_goes_on_with_a_higher_limit(
     assert "journal_events_max" in str(run.error)
 
     limit(alice, 10_000)
-    alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert handle.result() == ROUNDS
     network.run()
     assert_nothing_is_left(network)
@@ -158,7 +158,7 @@ def test_a_step_that_fails_again_and_again_is_held_between_two_attempts(
     assert len(journal(alice, handle.id)) < LIMIT + OVER
 
     limit(alice, 10_000)
-    alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
 
     assert handle.result() == 0
 
@@ -172,7 +172,7 @@ def test_a_flow_with_a_full_journal_that_is_retried_is_held_again(
     network.run_for(10)
     before = journal(alice, handle.id)
 
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     network.run_for(10)
 
     assert only_flow(alice).status_text() == "held"
@@ -189,11 +189,11 @@ def test_messages_for_a_flow_with_a_full_journal_are_kept_over_a_restart(
     network.run_for(100)
     assert only_flow(alice).status_text() == "held"
     assert len(journal(alice, handle.id)) < LIMIT + OVER
-    assert not len(bob.running.outbox)
+    assert not bob.info().unacknowledged
 
     alice.restart()
     assert only_flow(alice).status_text() == "held"
-    alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
 
     assert alice.handle(handle.id).result() == list(range(ROUNDS))
     network.run()

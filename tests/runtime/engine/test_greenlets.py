@@ -215,7 +215,7 @@ def test_the_greenlet_of_a_flow_that_waits_for_a_retry_is_free(network: Simulate
     visiting = alice.start_flow(wait_a_second)
     network.run_for(0.01)
 
-    assert alice.running.manager.kill(relying.id)
+    assert alice.kill(relying.id)
     network.run()
 
     assert len(set(lived_in)) == 1
@@ -229,7 +229,7 @@ def test_one_that_was_taken_down_is_not_used_again(network: SimulatedNetwork) ->
     killed = alice.start_flow(wait_a_second)
     network.run_for(0.01)
 
-    alice.running.manager.kill(killed.id)
+    alice.kill(killed.id)
     network.run()
 
     assert idle(alice) == 0

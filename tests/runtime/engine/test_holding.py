@@ -57,8 +57,8 @@ def test_a_held_flow_runs_when_it_is_retried_and_ends_when_it_is_killed(
     network.run()
 
     assert held(alice, ids) == [True] * 3
-    assert alice.running.manager.retry(ids[0])
-    assert alice.running.manager.kill(ids[1])
+    alice.retry(ids[0])
+    assert alice.kill(ids[1])
     assert outcome(alice.handle(ids[0])) == "waited"
     assert isinstance(outcome(alice.handle(ids[1])), FlowKilled)
     alice.restart()

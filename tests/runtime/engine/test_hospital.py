@@ -19,6 +19,7 @@ from runtime import (
     step,
 )
 from runtime.atomic import StoreTxn
+from runtime.errors import MisuseError
 from runtime.flow import Flow
 from runtime.ports import Space
 from runtime.testing.network import SimulatedNetwork
@@ -157,7 +158,7 @@ def test_a_flow_under_retry_can_be_killed(network: SimulatedNetwork) -> None:
     handle = alice.start_flow(rely_on_step)
     network.run_for(600)
 
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
     network.run()
@@ -203,7 +204,7 @@ def test_hold_for_operator_anywhere_in_the_cause_chain_holds(
     network.run_for(10_000)
     assert handle.status == "held"
 
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert handle.result() == "went on"
     assert_nothing_is_left(network)
 
@@ -224,7 +225,7 @@ def test_a_held_flow_stays_held_over_a_restart_with_its_error(
     assert alice.handle(handle.id).status == "held"
     assert (after.hold_reason, after.error_id) == (before.hold_reason, before.error_id)
     assert "please look" in str(after.error)
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert alice.handle(handle.id).result() == "went on"
     assert rows(alice, "held") == 0
 
@@ -250,7 +251,7 @@ def test_the_peers_of_a_held_flow_just_wait(network: SimulatedNetwork) -> None:
     network.run_for(100)
     world.is_up = True
 
-    assert bob.running.manager.retry(only_flow(bob).flow_id)
+    bob.retry(only_flow(bob).flow_id)
 
     assert alice.handle(handle.id).result() == "HELLO"
     network.run()
@@ -279,7 +280,7 @@ def test_a_held_flow_keeps_what_its_peers_send_meanwhile(network: SimulatedNetwo
     bob.restart()
     world.is_up = True
 
-    assert bob.running.manager.retry(only_flow(bob).flow_id)
+    bob.retry(only_flow(bob).flow_id)
 
     assert handle.result() == "one two three"
 
@@ -292,9 +293,11 @@ def test_only_a_held_flow_can_be_retried(network: SimulatedNetwork) -> None:
     alice = network.node("Alice", apps=[sleep_long])
     handle = alice.start_flow(sleep_long)
 
-    assert not alice.running.manager.retry(handle.id)
+    with pytest.raises(MisuseError, match="is waiting; only a held flow"):
+        alice.retry(handle.id)
     handle.result()
-    assert not alice.running.manager.retry(handle.id)
+    with pytest.raises(MisuseError, match="is completed; only a held flow"):
+        alice.retry(handle.id)
 
 
 def test_a_held_flow_can_be_killed(network: SimulatedNetwork) -> None:
@@ -302,7 +305,7 @@ def test_a_held_flow_can_be_killed(network: SimulatedNetwork) -> None:
     handle = alice.start_flow(ask_operator, "plain")
     network.run_for(10)
 
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
     assert_nothing_is_left(network)
@@ -329,7 +332,7 @@ def test_an_unexpected_error_of_a_critical_flow_is_held(network: SimulatedNetwor
 
     assert handle.status == "held"
     world.is_up = True
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert handle.result() == "finalised"
 
 
@@ -372,7 +375,7 @@ def test_an_unexpected_error_of_an_atomic_function_goes_to_the_hospital(
     assert handle.status == "held"
     assert alice.host.get(SPACE, b"key") is None
     world.is_up = True
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert handle.result() == "x"
     assert alice.host.get(SPACE, b"key") == b"x"
 

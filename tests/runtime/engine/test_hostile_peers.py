@@ -88,7 +88,7 @@ def test_any_envelopes_of_a_member_leave_a_node_bounded_and_others_served(seed: 
         frame = [encode(envelope(random, sessions)) for _ in range(random.randrange(40))]
         if random.random() < 0.3:
             frame.append(random.randbytes(random.randrange(40)))
-        bob.running.frame_arrived(sender, frame)
+        bob.frame_arrives(sender, frame)
         network.run_for(random.choice([0, 0.01, 1, 40]))
         assert_bounded(bob.running.manager.delivery.quotas)
     bob.restart()

@@ -266,13 +266,13 @@ def test_rule_3_one_commit_for_all_that_is_ready_in_one_turn() -> None:
     for number in range(100):
         alice.begin_flow(wake_and_write, number)
     network.run_for(5)
-    assert alice.running.commits.commits == 1
+    assert alice.commits == 1
 
     network.run_for(10)
 
     # They all woke in one turn: one commit for 100 steps and the 100 ends behind them.
     assert len(effects) == 100
-    assert alice.running.commits.commits == 2
+    assert alice.commits == 2
     assert_nothing_is_left(network)
 
 
@@ -291,12 +291,12 @@ def test_rule_3_an_idle_node_makes_no_commits_and_polls_nothing(
     for _ in range(10):
         alice.start_flow(wait_for_ever, bob.party)
     network.run_for(60)
-    commits = [node.running.commits.commits for node in (alice, bob)]
+    commits = [node.commits for node in (alice, bob)]
     callbacks = network.loop.callbacks
 
     network.run_for(30 * 86_400)
 
-    assert [node.running.commits.commits for node in (alice, bob)] == commits
+    assert [node.commits for node in (alice, bob)] == commits
     assert network.loop.callbacks == callbacks
 
 

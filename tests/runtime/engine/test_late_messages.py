@@ -146,11 +146,11 @@ def test_a_node_with_nothing_to_do_makes_no_commits(network: SimulatedNetwork) -
     alice, bob = pair(network, ask, answer)
     alice.start_flow(ask, bob.party).result()
     network.run()
-    before = alice.running.commits.commits
+    before = alice.commits
 
     network.run_for(10 * DAY_SECONDS)
 
-    assert alice.running.commits.commits == before
+    assert alice.commits == before
 
 
 def test_a_flow_killed_while_it_opens_a_session_to_its_own_node_is_heard_there(
@@ -174,7 +174,7 @@ def test_a_flow_killed_while_it_opens_a_session_to_its_own_node_is_heard_there(
     handle = alice.begin_flow(mutter)
     turn_until_opened(network, alice)
 
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
     network.run()
 
     assert heard == ["the flow of the peer failed"]
@@ -183,7 +183,7 @@ def test_a_flow_killed_while_it_opens_a_session_to_its_own_node_is_heard_there(
 
 def turn_until_opened(network: SimulatedNetwork, node: SimulatedNode) -> None:
     """Let things happen until the flow has opened its session and nobody has heard of it yet."""
-    while not len(node.running.outbox):
+    while not node.info().unacknowledged:
         network.loop.step()
 
 
@@ -234,7 +234,7 @@ def test_a_stranger_has_no_effect_on_a_session_that_lives(network: SimulatedNetw
 
     assert handle.result() == "well"
     assert wire.trace() == ["open(how?)", "accept", "data well", "end", "end"]
-    assert alice.running.manager.delivery.dropped["not of this session"] == 6
+    assert alice.info().messages_dropped["not of this session"] == 6
 
 
 def test_a_stranger_has_no_effect_on_a_session_that_is_over(network: SimulatedNetwork) -> None:
@@ -251,13 +251,13 @@ def test_a_stranger_has_no_effect_on_a_session_that_is_over(network: SimulatedNe
     network.run()
 
     assert wire.trace()[-2:] == ["error", "error"]
-    assert alice.running.manager.delivery.dropped["not of this session"] == 6
+    assert alice.info().messages_dropped["not of this session"] == 6
     assert_nothing_is_left(network)
 
 
 def send_as_stranger(node: SimulatedNode, forged: list[AnyEnvelope]) -> None:
     encoded = [encode(envelope) for envelope in forged]
-    node.running.manager.delivery.frame_arrived(MALLORY, encoded)
+    node.frame_arrives(MALLORY, encoded)
 
 
 def test_a_stranger_who_opens_anothers_session_is_dropped(network: SimulatedNetwork) -> None:
@@ -265,13 +265,13 @@ def test_a_stranger_who_opens_anothers_session_is_dropped(network: SimulatedNetw
     alice, bob = pair(network, ask, answer)
     alice.start_flow(ask, bob.party).result()
     network.run()
-    started = bob.running.manager.counts["started"]
+    started = bob.info().flows_started
 
     send_as_stranger(bob, [*wire.of(Open)])
     network.run()
 
-    assert bob.running.manager.counts["started"] == started
-    assert bob.running.manager.delivery.dropped["not of this session"] == 1
+    assert bob.info().flows_started == started
+    assert bob.info().messages_dropped["not of this session"] == 1
 
 
 # --- sending again ----------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def test_messages_for_a_peer_that_is_away_are_sent_again_ever_more_rarely(
 
     network.run_for(60 * 60)
 
-    assert 100 < alice.running.outbox.resent < 140
+    assert 100 < alice.info().messages_resent < 140
 
 
 @pytest.mark.parametrize("outage_seconds", [1, 1_000])

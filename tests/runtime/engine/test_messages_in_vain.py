@@ -100,7 +100,7 @@ def wait_for_more(session: Session) -> None:
 def arrive(node: SimulatedNode, sender: SimulatedNode, *envelopes: AnyEnvelope) -> None:
     """Let messages of a peer arrive, in one frame."""
     frame = [encode(envelope) for envelope in envelopes]
-    node.running.frame_arrived(sender.party.name, frame)
+    node.frame_arrives(sender.party.name, frame)
 
 
 def only_session(node: SimulatedNode) -> SessionMachine:
@@ -145,7 +145,7 @@ def test_what_a_peer_sends_after_its_end_is_acknowledged_and_counted(
 
     assert machine.peer_sid is not None
     assert Ack(machine.peer_sid, 4 + number) in answers(wire)
-    assert alice.running.manager.delivery.dropped == {"out of turn": 2}
+    assert alice.info().messages_dropped == {"out of turn": 2}
     assert handle.result() == "well"
     network.run()
     assert_nothing_is_left(network)
@@ -232,7 +232,7 @@ def test_an_end_that_overtakes_the_acceptance_of_a_session_that_is_over_is_not_d
     wire.loses = lambda link, envelope: isinstance(envelope, Accept)
     handle = alice.begin_flow(ask, bob.party)
     network.run_for(1)
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
     network.run_for(100)
     assert wire.of(End)
     wire.loses = lambda link, envelope: False
@@ -254,7 +254,7 @@ def test_messages_of_no_session_are_denied_once_a_frame(network: SimulatedNetwor
     network.run()
 
     assert [(gone.to, gone.sid) for gone in wire.of(Gone)] == [(b"", unknown)]
-    assert alice.running.manager.delivery.dropped == {"of no session": 100}
+    assert alice.info().messages_dropped == {"of no session": 100}
     assert rows(alice, "outbox") == 0
 
 
@@ -268,8 +268,8 @@ def test_an_end_that_comes_when_its_session_is_forgotten_is_not_sent_for_ever(
     handle = alice.begin_flow(ask, bob.party)
     network.run_for(10)
     assert handle.is_ended
-    assert len(alice.running.outbox) > 0
-    assert len(bob.running.outbox) > 0
+    assert alice.info().unacknowledged > 0
+    assert bob.info().unacknowledged > 0
     wire.loses = lambda link, envelope: False
     forget(bob)
     forget(alice)
@@ -278,7 +278,7 @@ def test_an_end_that_comes_when_its_session_is_forgotten_is_not_sent_for_ever(
     network.run()
 
     assert_nothing_is_left(network)
-    assert len(alice.running.outbox) == len(bob.running.outbox) == 0
+    assert alice.info().unacknowledged == bob.info().unacknowledged == 0
 
 
 def test_a_refusal_of_a_session_that_is_forgotten_is_not_sent_for_ever(
@@ -289,7 +289,7 @@ def test_a_refusal_of_a_session_that_is_forgotten_is_not_sent_for_ever(
     wire.loses = lambda link, envelope: isinstance(envelope, Ack | Refuse)
     handle = alice.begin_flow(ask_in_vain, bob.party)
     network.run_for(10)
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
     network.run_for(10)
     alice.crash()
     alice.store = MemoryStore(network.loop)
@@ -344,14 +344,14 @@ def test_a_session_that_the_peer_has_lost_ends_only_when_there_is_room_for_its_e
     alice, bob = pair(network, pour, drink)
     alice.start_flow(pour, bob.party, 4)
     network.run_for(5)
-    bob.running.manager.kill(only_flow(bob).flow_id)
+    bob.kill(only_flow(bob).flow_id)
     lose_everything(bob, network)
     machine = only_session(alice)
     account = machine.account
     assert account is not None
     unread_max, account.unread_per_session = account.unread_per_session, -1
     network.run_for(12)
-    assert len(alice.running.outbox) > 0
+    assert alice.info().unacknowledged > 0
     assert not machine.is_over_for_peer
 
     account.unread_per_session = unread_max
@@ -375,7 +375,7 @@ def test_a_responder_to_an_open_message_that_came_a_day_too_late_ends(
     arrive(bob, alice, opened)
     network.run()
 
-    assert bob.running.manager.counts["started"] == 2
+    assert bob.info().flows_started == 2
     assert_nothing_is_left(network)
 
 
@@ -405,14 +405,14 @@ def test_a_session_of_a_flow_whose_journal_cannot_be_read_is_not_denied(
     network.run_for(1)
     key, value = come_back_unreadable(network, alice, bob)
     assert alice.running.manager.partly_read == {handle.id}
-    assert alice.running.manager.delivery.dropped["of no session"] > 1
+    assert alice.info().messages_dropped["of no session"] > 1
     alice.running.commits.put(JOURNAL, key, value)
 
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
 
     assert alice.handle(handle.id).result() == "well"
     network.run()
-    assert bob.running.manager.counts["completed"] == 1
+    assert bob.info().flows_completed == 1
     assert_nothing_is_left(network)
 
 
@@ -424,13 +424,13 @@ def test_sessions_are_denied_once_a_flow_that_could_not_be_read_is_killed(
     handle = alice.begin_flow(enter, bob.party)
     network.run_for(1)
     come_back_unreadable(network, alice, bob)
-    assert len(bob.running.outbox) == 1
+    assert bob.info().unacknowledged == 1
 
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
     network.run_for(60)
 
-    assert len(bob.running.outbox) == 0
-    assert not bob.running.manager.runs
+    assert bob.info().unacknowledged == 0
+    assert bob.info().flows_live == 0
 
 
 # --- who may say that a session is gone -----------------------------------------------------------
@@ -444,7 +444,7 @@ def test_a_stranger_cannot_end_a_session_by_denying_it(network: SimulatedNetwork
     bob.crash()
     network.run_for(20)
     machine = only_session(alice)
-    assert len(alice.running.outbox) > 0
+    assert alice.info().unacknowledged > 0
     assert machine.peer_sid is not None
 
     arrive(
@@ -456,8 +456,8 @@ def test_a_stranger_cannot_end_a_session_by_denying_it(network: SimulatedNetwork
     network.run_for(1)
 
     assert not machine.is_over_for_peer
-    assert len(alice.running.outbox) > 0
-    assert alice.running.manager.delivery.dropped == {"not of this session": 1}
+    assert alice.info().unacknowledged > 0
+    assert alice.info().messages_dropped == {"not of this session": 1}
 
 
 def test_a_denial_of_another_session_than_the_one_it_names_has_no_effect(
@@ -474,7 +474,7 @@ def test_a_denial_of_another_session_than_the_one_it_names_has_no_effect(
     network.run_for(1)
 
     assert not machine.is_over_for_peer
-    assert len(alice.running.outbox) > 0
+    assert alice.info().unacknowledged > 0
 
 
 def test_a_denial_that_comes_again_has_no_effect(network: SimulatedNetwork) -> None:
@@ -485,10 +485,10 @@ def test_a_denial_that_comes_again_has_no_effect(network: SimulatedNetwork) -> N
     lose_everything(bob, network)
     outcome(handle)
     network.run()
-    before = alice.running.commits.commits
+    before = alice.commits
 
     arrive(alice, bob, *wire.of(Gone), *wire.of(Gone))
     network.run()
 
-    assert alice.running.commits.commits == before
+    assert alice.commits == before
     assert_nothing_is_left(network)

@@ -134,7 +134,7 @@ def test_a_peer_that_acknowledges_nothing_and_opens_sessions_without_end_fills_n
         network.run_for(5)
         assert unacknowledged(bob) <= bound
     # Of those that came together, and no later ones.
-    assert bob.running.manager.counts["started"] == at_once
+    assert bob.info().flows_started == at_once
     assert rows(bob, "outbox") <= 3 * at_once
     before = unacknowledged(bob)
 
@@ -147,7 +147,7 @@ def test_a_peer_that_acknowledges_nothing_and_opens_sessions_without_end_fills_n
         arrive(bob, mallory, an_open(number, borrow.name, "please"))
     network.run_for(100)
 
-    assert bob.running.manager.counts["started"] == 0
+    assert bob.info().flows_started == 0
     assert unacknowledged(bob) <= bound
     assert carol.start_flow(borrow, bob.party).result() == len(BOOK)
 
@@ -203,18 +203,18 @@ def test_flows_that_waited_for_room_go_on_when_the_peer_acknowledges(
     wire = deafened(network, alice)
     handles = [alice.begin_flow(borrow, bob.party) for _ in range(20)]
     network.run_for(20)
-    assert len(bob.running.outbox.queue) > 5
+    assert bob.info().flows_without_room > 5
     if restarts:
         bob.restart()
         network.run_for(20)
-        assert len(bob.running.outbox.queue) > 5
+        assert bob.info().flows_without_room > 5
 
     wire.loses = lambda link, envelope: False
 
     assert [handle.result() for handle in handles] == [len(BOOK)] * 20
     network.run()
     assert unacknowledged(bob) == unacknowledged(alice) == 0
-    assert len(bob.running.outbox.queue) == 0
+    assert bob.info().flows_without_room == 0
     assert_nothing_is_left(network)
 
 
@@ -264,8 +264,8 @@ def test_errors_are_let_out_though_there_is_no_room_and_a_replay_tells_the_same(
     network.run_for(50)
     bob.restart()
     network.run_for(100)
-    assert not bob.running.manager.runs
-    assert len(bob.running.outbox.queue) == 0
+    assert bob.info().flows_live == 0
+    assert bob.info().flows_without_room == 0
 
     wire.loses = lambda link, envelope: False
 
@@ -286,13 +286,13 @@ def test_a_flow_that_is_killed_while_it_waits_for_room_waits_no_more(
     bob.crash()
     handles = [alice.begin_flow(donate, bob.party) for _ in range(8)]
     network.run_for(10)
-    assert len(alice.running.outbox.queue) == 2
+    assert alice.info().flows_without_room == 2
 
     for handle in handles:
-        alice.running.manager.kill(handle.id)
+        alice.kill(handle.id)
     network.run_for(10)
 
-    assert len(alice.running.outbox.queue) == 0
+    assert alice.info().flows_without_room == 0
     bob.start()
     assert alice.start_flow(ask, bob.party).result() == "well"
 
@@ -304,7 +304,7 @@ def test_one_acknowledgement_of_a_part_wakes_who_waits_for_room(network: Simulat
     slow = alice.begin_flow(donate_three, bob.party)
     others = [alice.begin_flow(donate, bob.party) for _ in range(6)]
     network.run_for(10)
-    assert len(alice.running.outbox.queue) == 3
+    assert alice.info().flows_without_room == 3
     outbox, run = alice.running.outbox, alice.running.manager.runs[slow.id]
 
     # Of the three that wait, one finds room.

@@ -73,7 +73,7 @@ def sid_of(number: int) -> SessionId:
 
 def arrive(node: SimulatedNode, sender: SimulatedNode, *envelopes: AnyEnvelope) -> None:
     """Let messages of a peer arrive, in one frame."""
-    node.running.frame_arrived(sender.party.name, [encode(envelope) for envelope in envelopes])
+    node.frame_arrives(sender.party.name, [encode(envelope) for envelope in envelopes])
 
 
 def an_open(number: int, flow_name: str = "mallory.flow", payload: str = "") -> Open:
@@ -160,11 +160,11 @@ def test_an_open_message_with_a_payload_waits_for_room(network: SimulatedNetwork
     account.unread.budget.per_peer = cost - 1
 
     arrive(bob, alice, an_open(1, ask.name, WORD))
-    assert bob.running.manager.counts["started"] == 0
+    assert bob.info().flows_started == 0
     account.unread.budget.per_peer = cost
     arrive(bob, alice, an_open(1, ask.name, WORD))
 
-    assert bob.running.manager.counts["started"] == 1
+    assert bob.info().flows_started == 1
 
 
 # --- sessions -----------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_a_session_counts_until_the_peer_has_acknowledged_its_end(
         arrive(bob, alice, an_open(number, ask.name, "how?"))
         network.run_for(1)
 
-    assert len(bob.running.outbox) == 3 * 3
+    assert bob.info().unacknowledged == 3 * 3
     assert rows(bob, "outbox") == 3 * 3
     assert rows(bob, "tombstones") == 3 * 2
     quotas = bob.running.manager.delivery.quotas
@@ -199,7 +199,7 @@ def test_refusals_that_nobody_acknowledges_are_bounded(network: SimulatedNetwork
     for number in range(100):
         arrive(bob, alice, an_open(number, ask.name))
 
-    assert len(bob.running.outbox) == 5
+    assert bob.info().unacknowledged == 5
     assert bob.running.manager.delivery.quotas.sessions.used == 5
 
 
@@ -244,7 +244,7 @@ def test_a_tombstone_stays_while_something_is_under_way_and_goes_after_that(
     network.run_for(2 * TOMBSTONE_MS / 1000)
 
     assert rows(bob, "tombstones") == 2 * 5
-    assert bob.running.manager.counts["started"] == 5
+    assert bob.info().flows_started == 5
     bob.restart()
     network.run_for(100)
     assert rows(bob, "tombstones") == 2 * 5
@@ -309,7 +309,7 @@ def test_answers_to_messages_of_unknown_sessions_are_bounded_in_each_commit(
     network.run()
 
     assert len(wire.of(Gone)) == 7
-    assert bob.running.manager.delivery.dropped["of no session"] == 100
+    assert bob.info().messages_dropped["of no session"] == 100
     arrive(bob, alice, End(sid_of(1), 1))
     network.run()
     assert len(wire.of(Gone)) == 8
@@ -323,7 +323,7 @@ def test_the_garbage_of_one_peer_costs_few_lines_and_another_one_still_gets_its_
     with caplog.at_level(logging.DEBUG):
         for number in range(300):
             alice_name = alice.party.name
-            bob.running.frame_arrived(alice_name, [b"\xc1", b"", b"\x91" * 50, bytes(20_000)])
+            bob.frame_arrives(alice_name, [b"\xc1", b"", b"\x91" * 50, bytes(20_000)])
             arrive(
                 bob,
                 alice,

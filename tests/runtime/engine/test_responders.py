@@ -248,7 +248,7 @@ def test_a_crash_before_or_after_the_acceptance_gives_the_same_acceptance(
 
     assert handle.result() == "late"
     assert len({accepted.sid for accepted in wire.of(Accept)}) == 1
-    assert bob.running.manager.counts["started"] <= 1
+    assert bob.info().flows_started <= 1
     network.run()
     assert_nothing_is_left(network)
 
@@ -262,8 +262,8 @@ def test_an_open_message_that_comes_again_starts_nothing(network: SimulatedNetwo
     alice.start_flow(greet, bob.party, "hello").result()
     network.run_for(600)
 
-    assert bob.running.manager.counts["started"] == 1
-    assert alice.running.outbox.resent > 3
+    assert bob.info().flows_started == 1
+    assert alice.info().messages_resent > 3
     wire.loses = lambda link, envelope: False
     network.run()
     assert_nothing_is_left(network)
@@ -309,7 +309,7 @@ def test_a_message_whose_sender_is_not_the_sessions_party_is_dropped_and_counted
     mallory.say(alice.party, Data(sid.sid, 2, "str", b"\xa5false"))
     network.run_for(1)
 
-    assert alice.running.manager.delivery.dropped["not of this session"] == 1
+    assert alice.info().messages_dropped["not of this session"] == 1
     assert "message dropped" in caplog.text
     assert handle.result() == ["one", "two"]
 
@@ -325,7 +325,7 @@ def test_an_acknowledgement_of_a_stranger_is_dropped(network: SimulatedNetwork) 
     mallory.say(alice.party, Ack(session.sid, 0))
     network.run_for(1)
 
-    assert alice.running.manager.delivery.dropped["not of this session"] == 1
+    assert alice.info().messages_dropped["not of this session"] == 1
     bob.start()
     assert handle.result() == ["one", "two"]
 
@@ -352,13 +352,13 @@ def test_an_acceptance_of_a_stranger_after_the_end_is_dropped(network: Simulated
     alice.start_flow(fail_early, bob.party)
     network.run_for(1)
     assert mallory.wire.of(Open) == []
-    assert len(alice.running.outbox) == 2
+    assert alice.info().unacknowledged == 2
     sid = next(iter(alice.running.outbox._sessions))
 
     mallory.say(alice.party, Accept(sid, SessionId(b"m" * 16), 1, "", ""))
     network.run_for(1)
 
-    assert alice.running.manager.delivery.dropped["not of this session"] == 1
+    assert alice.info().messages_dropped["not of this session"] == 1
     bob.start()
     network.run()
     assert seen
@@ -372,7 +372,7 @@ def test_a_message_of_no_session_is_dropped(network: SimulatedNetwork) -> None:
     mallory.say(alice.party, Data(SessionId(b"?" * 16), 1, "str", b""))
     network.run()
 
-    assert alice.running.manager.delivery.dropped == {"of no session": 1}
+    assert alice.info().messages_dropped == {"of no session": 1}
 
 
 def test_bytes_that_are_no_message_are_dropped(network: SimulatedNetwork) -> None:
@@ -382,7 +382,7 @@ def test_bytes_that_are_no_message_are_dropped(network: SimulatedNetwork) -> Non
     mallory.running.transport.send(alice.party.name, [b"\xff", b"", b"\x91\x00"])
     network.run()
 
-    assert alice.running.manager.delivery.dropped == {"malformed": 3}
+    assert alice.info().messages_dropped == {"malformed": 3}
 
 
 def test_a_message_out_of_turn_is_dropped_and_the_session_goes_on(
@@ -401,7 +401,7 @@ def test_a_message_out_of_turn_is_dropped_and_the_session_goes_on(
     alice, bob = pair(network, take_two, give_two)
 
     assert alice.start_flow(take_two, bob.party).result() == ["one", "two"]
-    assert alice.running.manager.delivery.dropped["out of turn"] >= 1
+    assert alice.info().messages_dropped["out of turn"] >= 1
 
 
 def test_a_responder_knows_the_authenticated_party(network: SimulatedNetwork) -> None:

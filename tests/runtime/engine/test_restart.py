@@ -68,7 +68,7 @@ def test_a_start_that_was_not_durable_never_was() -> None:
 
     alice.restart()
 
-    assert not alice.running.manager.runs
+    assert alice.info().flows_live == 0
     with pytest.raises(UnknownFlow):
         alice.handle(handle.id)
     again = alice.options(client_id="order-17").begin_flow(pay_twice)

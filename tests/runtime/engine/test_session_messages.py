@@ -62,7 +62,7 @@ def test_initiate_sends_nothing(network: SimulatedNetwork) -> None:
     network.run()
 
     assert wire.trace() == []
-    assert bob.running.manager.counts["started"] == 0
+    assert bob.info().flows_started == 0
 
 
 @pytest.mark.parametrize("use", ["receive", "peer"])

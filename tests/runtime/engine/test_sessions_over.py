@@ -247,7 +247,7 @@ def test_a_peer_that_ends_while_the_flow_is_held_frees_memory_and_a_retry_answer
     network.run_for(100)
     assert in_memory(alice, handle.id)[::2] == (0, 0)
 
-    alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     network.run_for(10)
 
     assert in_memory(alice, handle.id) == (0, 0, 0)
@@ -280,14 +280,14 @@ def test_late_messages_of_a_session_that_is_over_are_answered_and_change_nothing
     late = [encode(each) for link, each in wire.envelopes if link.target == alice.party.name]
     acknowledged = len(wire.acknowledgements)
 
-    alice.running.frame_arrived(bob.party.name, late)
+    alice.frame_arrives(bob.party.name, late)
     network.run_for(1)
 
     assert len(late) == 5 * 3
     assert len(wire.acknowledgements) > acknowledged
     assert wire.of(Gone) == []
     assert kinds(alice, handle.id) == before
-    assert not alice.running.manager.delivery.dropped
+    assert not alice.info().messages_dropped
 
 
 def test_a_peer_that_ends_before_a_restarted_flow_has_begun_frees_memory_too(
@@ -351,7 +351,7 @@ def test_a_responder_that_has_closed_its_session_and_lives_on_counts_for_its_pee
     for _ in range(3):
         alice.begin_flow(close_at_once, bob.party)
     network.run_for(50)
-    assert not alice.running.manager.runs
+    assert alice.info().flows_live == 0
 
     used = bob.running.manager.delivery.quotas.sessions.used
     bob.restart()

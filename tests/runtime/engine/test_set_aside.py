@@ -107,7 +107,7 @@ def test_retrying_with_the_same_code_diverges_again(network: SimulatedNetwork) -
     alice = diverged(network)
     run = only_flow(alice)
 
-    assert alice.running.manager.retry(run.flow_id)
+    alice.retry(run.flow_id)
     network.run_for(10)
 
     assert run.status_text() == "held"
@@ -185,10 +185,10 @@ def test_a_flow_whose_code_is_missing_is_held_and_others_run(network: SimulatedN
     assert isinstance(run.error, UnknownFlow)
     assert alice.start_flow(other).result() == "other"
     with pytest.raises(UnknownFlow):
-        alice.running.manager.retry(handle.id)
+        alice.retry(handle.id)
     assert run.status_text() == "held"
     alice.host.register(trade)
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert alice.handle(handle.id).result() == "traded"
 
 
@@ -247,10 +247,10 @@ def test_an_undecodable_event_holds_its_flow_and_nothing_is_lost(
     assert run.status_text() == "held"
     assert isinstance(run.error, UndecodableEvent)
     with pytest.raises(UndecodableEvent):
-        alice.running.manager.retry(handle.id)
+        alice.retry(handle.id)
     damage(alice, index, before)
 
-    assert alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     assert alice.handle(handle.id).result() == "unread"
     network.run()
     assert_nothing_is_left(network)

@@ -454,9 +454,9 @@ def count_steps(
 
     node = network.node("Counter", apps=[many])
     handle = node.start_flow(many)
-    started = node.running.commits.commits
+    started = node.commits
     handle.result()
-    return node.running.commits.commits - started, len(calls)
+    return node.commits - started, len(calls)
 
 
 def test_pure_steps_share_commits() -> None:

@@ -249,7 +249,7 @@ def test_a_tombstone_that_can_not_be_read_starts_no_second_responder(
     write(bob, {("tombstones", key): b"\xc1" for key in keys_in(bob, "tombstones")})
     bob.start()
 
-    bob.running.frame_arrived(alice.party.name, sent[0][1])
+    bob.frame_arrives(alice.party.name, sent[0][1])
     network.run_for(1)
 
-    assert bob.running.manager.counts["started"] == 0
+    assert bob.info().flows_started == 0

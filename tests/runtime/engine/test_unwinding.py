@@ -116,7 +116,7 @@ def test_what_a_flow_tries_while_it_is_killed_raises_again_and_writes_nothing(
     handle = alice.start_flow(clean_up, bob.party)
     network.run_for(10)
 
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
     network.run()
 
     assert isinstance(outcome(handle), FlowKilled)
@@ -139,7 +139,7 @@ def test_what_a_flow_tries_while_its_node_stops_raises_again_and_writes_nothing(
     assert set(raised) == {"FlowUnwound"}
     alice.start()
     assert journal(alice, handle.id) == events
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
 
 
 @flow
@@ -159,12 +159,12 @@ def test_a_flow_that_swallows_everything_is_killed_all_the_same(
     handle = alice.start_flow(stubborn)
     network.run_for(10)
 
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
     network.run()
     assert done == ["FlowUnwound"] * 5
-    assert alice.running.manager.counts["completed"] == 0
+    assert alice.info().flows_completed == 0
     assert_nothing_is_left(network)
 
 
@@ -186,7 +186,7 @@ def test_a_sub_flow_that_swallows_everything_leaves_nothing_behind(
     handle = alice.start_flow(call)
     network.run_for(10)
 
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
     network.run()
@@ -206,8 +206,8 @@ def test_a_flow_can_be_killed_at_any_time_once(network: SimulatedNetwork, when: 
     if when == "ended":
         network.run()
 
-    assert alice.running.manager.kill(handle.id) == (when != "ended")
-    assert not alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id) == (when != "ended")
+    assert not alice.kill(handle.id)
     network.run()
     assert handle.status == ("completed" if when == "ended" else "killed")
     assert_nothing_is_left(network)
@@ -220,7 +220,7 @@ def test_a_kill_is_durable_with_its_message_to_the_peer(network: SimulatedNetwor
     network.run_for(10)
     bob.crash()
 
-    alice.running.manager.kill(handle.id)
+    alice.kill(handle.id)
     network.run_for(1)
     alice.restart()
     bob.start()
@@ -271,7 +271,7 @@ def test_an_error_in_a_finally_block_does_not_keep_a_flow_from_being_taken_down(
     handle = alice.start_flow(fail_on_the_way)
     network.run_for(10)
 
-    assert alice.running.manager.kill(handle.id)
+    assert alice.kill(handle.id)
 
     assert isinstance(outcome(handle), FlowKilled)
 
@@ -303,7 +303,7 @@ def test_an_ended_flow_keeps_nothing_of_its_stack(network: SimulatedNetwork, how
     handle = alice.start_flow(carry, how)
     network.run_for(10)
     if how == "kill":
-        alice.running.manager.kill(handle.id)
+        alice.kill(handle.id)
     network.run()
     run = alice.running.manager.ended[handle.id]
     if how == "fail":
@@ -355,7 +355,7 @@ def test_a_crowd_of_flows_leaves_nothing(network: SimulatedNetwork) -> None:
     manager = alice.running.manager
     assert manager.runs == {}
     assert manager.delivery.sessions == {}
-    assert len(alice.running.outbox) == 0
+    assert alice.info().unacknowledged == 0
     assert bob.running.manager.delivery.opened == {}
     assert_nothing_is_left(network)
 

@@ -138,7 +138,7 @@ def test_each_initiate_is_a_new_session_with_a_new_responder(network: SimulatedN
 
     alice.start_flow(open_three, bob.party).result()
 
-    assert bob.running.manager.counts["started"] == 3
+    assert bob.info().flows_started == 3
 
 
 def test_a_party_that_the_network_does_not_list_is_refused_at_once(

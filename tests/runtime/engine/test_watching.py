@@ -147,7 +147,7 @@ def test_a_watcher_goes_on_over_a_hold_and_a_retry_by_an_operator(
     assert (handle.status, ear.ends) == ("held", [])
     world.is_up = True
 
-    alice.running.manager.retry(handle.id)
+    alice.retry(handle.id)
     network.run_for(10)
 
     assert ear.ends == ["LookupError: where is it?"]

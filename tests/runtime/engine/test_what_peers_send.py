@@ -166,11 +166,11 @@ def test_an_element_that_nobody_can_decode_is_dropped_and_the_rest_of_the_frame_
     handle = alice.begin_flow(ask, bob.party, "hello")
     hostile = b"\x94\x05\xc4\x10" + bytes(16) + b"\x01" + TOO_DEEP
 
-    bob.running.frame_arrived(alice.party.name, [hostile, hostile])
+    bob.frame_arrives(alice.party.name, [hostile, hostile])
     network.run()
 
     assert outcome(handle) == ["hello"]
-    assert bob.running.manager.delivery.dropped["malformed"] == 2
+    assert bob.info().messages_dropped["malformed"] == 2
     assert wire.of(Data)
 
 

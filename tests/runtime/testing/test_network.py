@@ -241,7 +241,7 @@ def test_a_node_that_drains_starts_nothing_and_finishes_what_lives() -> None:
     network = SimulatedNetwork()
     alice, bob = pair(network)
     living = alice.start_flow(hibernate, False)
-    alice.running.manager.is_draining = True
+    alice.drain()
 
     with pytest.raises(NodeStopped, match="draining"):
         alice.start_flow(roll, bob.party)
@@ -249,7 +249,7 @@ def test_a_node_that_drains_starts_nothing_and_finishes_what_lives() -> None:
     assert living.result()
     assert not asked.is_ended
 
-    alice.running.manager.is_draining = False
+    alice.drain(is_on=False)
     assert asked.result() >= 0
 
 
