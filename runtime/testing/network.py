@@ -159,8 +159,8 @@ class SimulatedNode(NodeVerbs):
 
     def stop(self) -> None:
         """Stop in good order: what was written is durable."""
-        engine, self.engine = self.running, None
-        engine.stop()
+        self.running.stop()
+        self.engine = None
         self.store.close()
         self.loop.cut()
         self._lose_memory()

@@ -19,7 +19,7 @@ def test_every_row_that_flows_leave_can_be_decoded() -> None:
     read: Counter[str] = Counter()
     for node in net.nodes:
         for name, reader in READERS.items():
-            for key, value in node.running.commits.scan(Space(name), b"", None):
+            for key, value in node.host.scan(Space(name), b"", None):
                 reader(key, value)
                 read[name] += 1
 

@@ -7,6 +7,7 @@ from runtime.core.events import JOURNAL
 from runtime.engine.flow_ids import key_of
 from runtime.limits import PeerLimits
 from runtime.operations import FlowFilter
+from runtime.ports import Batch
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import HeldDisk, turn
 
@@ -126,9 +127,11 @@ def test_a_flow_whose_journal_can_not_be_read_has_the_time_of_its_start(
     alice = alone(network)
     flow_id = alice.begin_flow(rest).id
     network.run_for(1)
-    alice.running.commits.batch.put(JOURNAL, key_of(flow_id) + bytes(4), b"\xc1")
-    alice.wait_durable()
-    alice.restart()
+    alice.crash()
+    alice.store.submit(
+        Batch({JOURNAL: {key_of(flow_id) + bytes(4): b"\xc1"}}), on_durable=lambda: None
+    )
+    alice.start()
 
     (row,) = alice.operations.flows(FlowFilter()).rows
     events = alice.operations.journal(row.id, 0, 10)  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def give_up_no_more() -> None:
 
 
 def count_of(node: SimulatedNode, space: Space) -> int:
-    return sum(1 for _ in node.running.commits.scan(space, b"", None))
+    return sum(1 for _ in node.host.scan(space, b"", None))
 
 
 def counted(node: SimulatedNode) -> tuple[EngineOperations, CountingStore]:
@@ -217,7 +217,7 @@ def test_what_is_forgotten_leaves_no_row_of_the_index(node: SimulatedNode) -> No
     before = count_of(node, RESULT_INDEX)
     flow_id = start(node, add, 1, 2, client_id="once")
     between = count_of(node, RESULT_INDEX)
-    user = UserName(node.running.manager.ended[flow_id].machine.started.user)
+    user = UserName(node.flow(flow_id).row.user)
 
     node.operations.forget(user, "once")
 
@@ -248,7 +248,7 @@ def test_a_page_before_what_is_no_id_is_refused(node: SimulatedNode) -> None:
 def test_a_result_and_its_index_come_and_go_in_the_same_batch(node: SimulatedNode) -> None:
     store = node.running.commits.store = RecordingStore(node.running.commits.store)
     flow_id = start(node, add, 1, 2, client_id="once")
-    user = UserName(node.running.manager.ended[flow_id].machine.started.user)
+    user = UserName(node.flow(flow_id).row.user)
 
     node.operations.forget(user, "once")
 

@@ -44,14 +44,12 @@ def statuses(node: SimulatedNode, flow_id: FlowId) -> set[str]:
     """Return all that the node says in all ways."""
     asked = node.operations
     (row,) = asked.flows(FlowFilter()).rows
-    found = {
+    return {
         row.status,
         asked.flow(flow_id).row.status,
         asked.watch(flow_id, lambda: None).detail().row.status,
         node.handle(flow_id).status,
     }
-    run = node.running.manager.runs.get(flow_id)
-    return found if run is None else {*found, run.status_text()}
 
 
 def test_a_killed_flow_is_killed_for_everybody_before_and_after_a_restart(

@@ -1,6 +1,6 @@
 """What tests of the engine share: two nodes, an ear on the wire, a disk that waits for orders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from runtime import Party, Session, flow, initiate, responder
@@ -22,7 +22,8 @@ from runtime.core.events import decode as decode_event
 from runtime.engine.flow_ids import key_of
 from runtime.engine.flow_run import FlowRun
 from runtime.handle import FlowHandle
-from runtime.ids import FlowId
+from runtime.ids import FlowId, SessionId
+from runtime.operations import FLOWS_LIMIT_MAX, LIVE, FlowFilter, FlowRow
 from runtime.ports import Batch, Space
 from runtime.testing.memory_transport import Delivery, Link
 from runtime.testing.network import App, SimulatedNetwork, SimulatedNode
@@ -149,7 +150,7 @@ def turn(network: SimulatedNetwork) -> None:
 def journal(node: SimulatedNode, flow_id: FlowId) -> list[AnyEvent]:
     """Return the events of a flow that is alive."""
     key = key_of(flow_id)
-    rows = node.running.commits.scan(JOURNAL, key, key + b"\xff" * 5)
+    rows = node.host.scan(JOURNAL, key, key + b"\xff" * 5)
     return [decode_event(value) for _, value in rows]
 
 
@@ -164,9 +165,30 @@ def only_flow(node: SimulatedNode) -> FlowRun:
     return run
 
 
+def live(node: SimulatedNode) -> list[FlowRow]:
+    """Return the living flows of a node, newest first."""
+    return node.flows(FlowFilter(statuses=sorted(LIVE), limit=FLOWS_LIMIT_MAX))
+
+
+def open_sessions(node: SimulatedNode, flow_id: str) -> list[SessionId]:
+    """Return the ids of a flow's sessions that are not over."""
+    return [SessionId(bytes.fromhex(row.id)) for row in node.flow(flow_id).sessions]
+
+
+def used(node: SimulatedNode, limit: str) -> int:
+    """Return what a node uses of a limit; of one for each peer, the most that a peer uses."""
+    (found,) = [row.in_use for row in node.info().limits if row.name == limit]
+    return found
+
+
+def write(node: SimulatedNode, space: Space, rows: Mapping[bytes, bytes | None]) -> None:
+    """Write, or with None delete, rows of a node's store behind its back, up or down."""
+    node.store.submit(Batch({space: dict(rows)}), lambda: None)
+
+
 def rows(node: SimulatedNode, space: str) -> int:
     """Return how many rows a space of a node's store has."""
-    return len(list(node.running.commits.scan(Space(space), b"", None)))
+    return len(list(node.host.scan(Space(space), b"", None)))
 
 
 LEFT_BEHIND: Final = ("journal", "outbox", "inbox", "held")

@@ -236,12 +236,12 @@ def test_a_killed_flow_tells_its_peers_of_an_unexpected_end(network: SimulatedNe
     alice, bob = pair(network, ask, answer)
     handle = alice.start_flow(ask, bob.party, "sleep")
     network.run_for(1)
-    (theirs,) = bob.running.manager.runs.values()
+    (theirs,) = bob.flows()
 
-    assert bob.kill(theirs.flow_id)
+    assert bob.kill(theirs.id)
 
     assert isinstance(outcome(handle), UnexpectedFlowEnd)
-    assert isinstance(outcome(theirs.handle), FlowKilled)
+    assert isinstance(outcome(bob.handle(theirs.id)), FlowKilled)
     network.run()
     assert_nothing_is_left(network)
 

@@ -27,8 +27,13 @@ def three(network: SimulatedNetwork) -> tuple[SimulatedNode, list[FlowId]]:
     return alice, ids
 
 
+def begin(alice: SimulatedNode, note: NoNote, rule: HoldAtStart = HoldAtStart()) -> None:
+    """Do what the start of a node does before flows run."""
+    hold_at_start(alice.running.manager, note, rule)
+
+
 def hold(alice: SimulatedNode, *flows: str, is_all: bool = False) -> None:
-    hold_at_start(alice.running.manager, NoNote(), HoldAtStart(flows=flows, is_all=is_all))
+    begin(alice, NoNote(), HoldAtStart(flows=flows, is_all=is_all))
 
 
 def held(alice: SimulatedNode, ids: Sequence[FlowId]) -> list[bool]:
@@ -93,9 +98,9 @@ def test_the_third_end_in_a_row_holds_the_flow_and_the_count_begins_anew(
     alice, ids = three(network)
     note = suspected(ids[1], 1)
 
-    hold_at_start(alice.running.manager, note, HoldAtStart())
+    begin(alice, note)
     second = held(alice, ids), note.suspicion
-    hold_at_start(alice.running.manager, note, HoldAtStart())
+    begin(alice, note)
 
     assert second == ([False] * 3, Suspicion(key_of(ids[1]), 2, 1))
     assert held(alice, ids) == [False, True, False]
@@ -106,7 +111,7 @@ def test_without_progress_is_a_condition(network: SimulatedNetwork) -> None:
     alice, ids = three(network)
     note = suspected(ids[1], 5, events=7)
 
-    hold_at_start(alice.running.manager, note, HoldAtStart())
+    begin(alice, note)
 
     assert held(alice, ids) == [False] * 3
     assert note.suspicion == Suspicion(key_of(ids[1]), 1, 1)
@@ -115,7 +120,7 @@ def test_without_progress_is_a_condition(network: SimulatedNetwork) -> None:
 def test_0_never_holds(network: SimulatedNetwork) -> None:
     alice, ids = three(network)
 
-    hold_at_start(alice.running.manager, suspected(ids[1], 100), HoldAtStart(after_crashes=0))
+    begin(alice, suspected(ids[1], 100), HoldAtStart(after_crashes=0))
 
     assert held(alice, ids) == [False] * 3
 
@@ -125,7 +130,7 @@ def test_a_key_that_no_flow_has_means_nobody(network: SimulatedNetwork) -> None:
     note = suspected(ids[1], 2)
     note.running = bytes(16)
 
-    hold_at_start(alice.running.manager, note, HoldAtStart())
+    begin(alice, note)
 
     assert held(alice, ids) == [False] * 3
     assert note.suspicion is None

@@ -17,11 +17,10 @@ from runtime.core.envelopes import (
     Refuse,
     encode,
 )
-from runtime.core.quota import Quotas
 from runtime.ids import ErrorId, SessionId
 from runtime.limits import PeerLimits
-from runtime.testing.network import SimulatedNetwork
-from tests.runtime.engine.scenes import answer, ask, pair
+from runtime.testing.network import SimulatedNetwork, SimulatedNode
+from tests.runtime.engine.scenes import answer, ask, live, open_sessions, pair
 from tests.runtime.engine.test_peer_limits import drink_late, flood_or_finish, gather, pour
 
 LIMITS = PeerLimits(
@@ -62,8 +61,8 @@ def envelope(random: Random, sessions: list[SessionId]) -> AnyEnvelope:
     return random.choice(kinds)
 
 
-def assert_bounded(quotas: Quotas) -> None:
-    used = {name: (used, limit) for name, limit, used in quotas.usage()}
+def assert_bounded(node: SimulatedNode) -> None:
+    used = {row.name: (row.in_use, row.limit) for row in node.info().limits}
     # One message more may be there for each flow that waited for it.
     slack = {"unread_bytes_per_peer_max": 20 * 21_000, "tombstones_per_peer_max": 25}
     for name, (amount, limit) in used.items():
@@ -84,14 +83,15 @@ def test_any_envelopes_of_a_member_leave_a_node_bounded_and_others_served(seed: 
     sessions = [SessionId(random.randbytes(16)) for _ in range(60)]
 
     for _ in range(60):
-        sessions += [sid for sid in bob.running.manager.delivery.sessions if sid not in sessions]
+        theirs = [sid for row in live(bob) for sid in open_sessions(bob, row.id)]
+        sessions += [sid for sid in theirs if sid not in sessions]
         frame = [encode(envelope(random, sessions)) for _ in range(random.randrange(40))]
         if random.random() < 0.3:
             frame.append(random.randbytes(random.randrange(40)))
         bob.frame_arrives(sender, frame)
         network.run_for(random.choice([0, 0.01, 1, 40]))
-        assert_bounded(bob.running.manager.delivery.quotas)
+        assert_bounded(bob)
     bob.restart()
-    assert_bounded(bob.running.manager.delivery.quotas)
+    assert_bounded(bob)
 
     assert carol.start_flow(ask, bob.party).result() == "well"

@@ -28,6 +28,7 @@ from runtime.engine.outbox import RESEND_ENVELOPES_MAX
 from runtime.engine.tombstones import TOMBSTONES
 from runtime.ids import ErrorId, PeerName, SessionId
 from runtime.limits import TOMBSTONE_MS
+from runtime.operations import LIVE, FlowFilter
 from runtime.testing.memory_transport import Link
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import (
@@ -35,6 +36,7 @@ from tests.runtime.engine.scenes import (
     answer,
     ask,
     assert_nothing_is_left,
+    open_sessions,
     pair,
     rows,
     same,
@@ -227,7 +229,7 @@ def test_a_stranger_has_no_effect_on_a_session_that_lives(network: SimulatedNetw
     handle = alice.begin_flow(ask, bob.party)
     turn(network)
     network.links.mend(alice.party.name, bob.party.name)
-    opened = next(iter(alice.running.manager.delivery.sessions))
+    (opened,) = open_sessions(alice, handle.id)
 
     send_as_stranger(alice, forgeries(opened))
     network.run()
@@ -324,7 +326,7 @@ def test_what_waits_for_an_app_to_be_installed_does_not_hold_up_the_rest(
     bob.start()
     network.run_for(3)
 
-    assert not [run for run in alice.running.manager.runs.values() if run.info.name == ask.name]
+    assert alice.flows(FlowFilter(name=ask.name, statuses=sorted(LIVE))) == []
 
 
 def test_messages_for_a_peer_that_is_away_are_sent_again_ever_more_rarely(

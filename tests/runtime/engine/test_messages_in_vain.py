@@ -39,6 +39,7 @@ from tests.runtime.engine.scenes import (
     pair,
     rows,
     same,
+    write,
 )
 
 
@@ -115,8 +116,7 @@ def answers(wire: Wire) -> list[Ack | Gone]:
 
 def forget(node: SimulatedNode) -> None:
     """Forget all sessions that are over, as a node does after a day."""
-    for key, _ in list(node.running.commits.scan(TOMBSTONES, b"", None)):
-        node.running.commits.delete(TOMBSTONES, key)
+    write(node, TOMBSTONES, {key: None for key, _ in node.store.scan(TOMBSTONES, b"", None)})
 
 
 def lose_everything(node: SimulatedNode, network: SimulatedNetwork) -> None:
@@ -215,7 +215,7 @@ def test_what_a_peer_says_in_a_session_that_it_has_refused_is_denied(
     alice.start_flow(ask_in_vain, bob.party)
     network.run_for(2_000 if is_over else 1)
     ((refused,),) = [wire.of(Refuse)]
-    assert bool(alice.running.manager.runs) is not is_over
+    assert bool(alice.info().flows_live) is not is_over
 
     arrive(alice, bob, Data(refused.to, 1, "str", b"\xa1x"))
     network.run_for(1)
@@ -387,7 +387,7 @@ def come_back_unreadable(
     Returns the damaged row's key and what it was.
     """
     ((key, value), *_) = list(broken.store.scan(JOURNAL, b"", None))
-    broken.running.commits.put(JOURNAL, key, b"\x92\xcc\xc8\x00")
+    write(broken, JOURNAL, {key: b"\x92\xcc\xc8\x00"})
     network.run_for(1)
     broken.restart()
     other.start()
@@ -404,9 +404,9 @@ def test_a_session_of_a_flow_whose_journal_cannot_be_read_is_not_denied(
     handle = alice.start_flow(ask, bob.party)
     network.run_for(1)
     key, value = come_back_unreadable(network, alice, bob)
-    assert alice.running.manager.partly_read == {handle.id}
+    assert alice.journal(handle.id)[0].kind == "unreadable"
     assert alice.info().messages_dropped["of no session"] > 1
-    alice.running.commits.put(JOURNAL, key, value)
+    write(alice, JOURNAL, {key: value})
 
     alice.retry(handle.id)
 

@@ -13,7 +13,7 @@ from runtime import (
     send_all,
     timeout,
 )
-from runtime.core.envelopes import Ack
+from runtime.core.envelopes import Accept, Ack, encode
 from runtime.engine import room_queue
 from runtime.errors import UnexpectedFlowEnd
 from runtime.ids import SessionId
@@ -25,10 +25,13 @@ from tests.runtime.engine.scenes import (
     ask,
     assert_nothing_is_left,
     kinds,
+    live,
+    open_sessions,
     outcome,
     pair,
     rows,
     same,
+    used,
 )
 from tests.runtime.engine.test_peer_limits import an_open, arrive
 
@@ -105,7 +108,7 @@ def lend_two_within_a_minute(session: Session) -> None:
 
 
 def unacknowledged(node: SimulatedNode) -> int:
-    return node.running.outbox.quotas.unacknowledged.used
+    return used(node, "unacknowledged_bytes_max")
 
 
 def deafened(network: SimulatedNetwork, node: SimulatedNode) -> Wire:
@@ -166,10 +169,9 @@ def test_peers_that_acknowledge_nothing_share_the_room_of_the_node(
         arrive(bob, eve, an_open(number + 1, borrow.name, "please"))
         network.run_for(1)
 
-    quotas = bob.running.outbox.quotas
-    for node in (mallory, eve):
-        assert 3 * BOOK_COST <= quotas.of(node.party.name).unacknowledged.used <= 6 * BOOK_COST
-    assert unacknowledged(bob) <= 12 * BOOK_COST
+    most = used(bob, "unacknowledged_bytes_per_peer_max")
+    assert most <= 6 * BOOK_COST
+    assert most + 3 * BOOK_COST <= unacknowledged(bob) <= 12 * BOOK_COST
     assert carol.start_flow(borrow, bob.party).result() == len(BOOK)
 
 
@@ -225,8 +227,8 @@ def test_flows_of_ones_own_wait_for_room_at_a_peer_that_is_away(network: Simulat
     handles = [alice.begin_flow(donate, bob.party) for _ in range(20)]
     network.run_for(50)
     assert rows(alice, "outbox") == 5 + 1
-    waits = [run.wait for run in alice.running.manager.runs.values()]
-    assert sum(wait is not None and wait.on == "room at the peer" for wait in waits) == 14
+    waits = [alice.flow(row.id).wait for row in live(alice)]
+    assert sum(wait is not None and wait.what == "room at the peer" for wait in waits) == 14
 
     bob.start()
 
@@ -305,16 +307,14 @@ def test_one_acknowledgement_of_a_part_wakes_who_waits_for_room(network: Simulat
     others = [alice.begin_flow(donate, bob.party) for _ in range(6)]
     network.run_for(10)
     assert alice.info().flows_without_room == 3
-    outbox, run = alice.running.outbox, alice.running.manager.runs[slow.id]
+    (sid,) = open_sessions(alice, slow.id)
 
-    # Of the three that wait, one finds room.
-    machine = run.sessions[1]
-    outbox.unblock(machine.sid, SessionId(bytes(16)))
-    outbox.acknowledged(bob.party.name, machine.sid, 0)
+    # It acknowledges the open message. Of the three that wait, one finds room.
+    alice.frame_arrives(bob.party.name, [encode(Accept(sid, SessionId(bytes(16)), 1, "", ""))])
     network.run_for(0.1)
 
-    assert len(outbox.queue) == 2
-    assert outbox.has(machine.sid)
+    assert alice.info().flows_without_room == 2
+    assert alice.flow(slow.id).sessions[0].unacknowledged > 0
     assert len(others) == 6
 
 

@@ -5,18 +5,20 @@ import logging
 import pytest
 
 from runtime import Party, Session, UnexpectedFlowEnd, flow, initiate, responder, sleep
-from runtime.core.envelopes import Accept, Ack, Data, Open, decode, encode
+from runtime.core.envelopes import SESSION_ID_BYTES, Accept, Ack, Data, Open, decode, encode
+from runtime.engine.outbox import OUTBOX
 from runtime.errors import ConfigurationError
 from runtime.ids import SessionId
 from runtime.limits import PeerLimits
-from runtime.testing.memory_transport import Delivery, Link
-from runtime.testing.network import SimulatedNetwork
+from runtime.testing.memory_transport import Delivery, Link, deliver_all
+from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from tests.runtime.engine.scenes import (
     HeldDisk,
     Wire,
     assert_nothing_is_left,
     journal,
     only_flow,
+    open_sessions,
     pair,
     rows,
     same,
@@ -49,14 +51,13 @@ def test_an_unknown_flow_is_kept_and_served_once_its_app_is_installed(
     bob = network.node("Bob")
     handle = alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
-    unclaimed = bob.running.manager.delivery.unclaimed
-    assert [entry.flow for _, _, entry in unclaimed.items()] == [greet.name]
+    assert [row.flow for row in bob.operations.unclaimed()] == [greet.name]
     assert not handle.is_ended
 
     bob.restart(apps=[greet, greet_back])
 
     assert handle.result() == "HELLO"
-    assert not bob.running.manager.delivery.unclaimed
+    assert bob.operations.unclaimed() == []
 
 
 def test_an_app_may_be_installed_without_a_restart(network: SimulatedNetwork) -> None:
@@ -68,7 +69,7 @@ def test_an_app_may_be_installed_without_a_restart(network: SimulatedNetwork) ->
     bob.host.register(greet_back)
 
     assert handle.result() == "HELLO"
-    assert not bob.running.manager.delivery.unclaimed
+    assert bob.operations.unclaimed() == []
 
 
 def test_an_operator_may_drop_a_request_for_an_unknown_flow(network: SimulatedNetwork) -> None:
@@ -76,15 +77,14 @@ def test_an_operator_may_drop_a_request_for_an_unknown_flow(network: SimulatedNe
     bob = network.node("Bob")
     handle = alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
-    delivery = bob.running.manager.delivery
-    assert delivery.drop_unclaimed("other.flow") == 0
+    assert bob.operations.drop_unclaimed("other.flow") == 0
 
-    assert delivery.drop_unclaimed(greet.name) == 1
+    assert bob.operations.drop_unclaimed(greet.name) == 1
 
     with pytest.raises(UnexpectedFlowEnd, match="the operator does not want"):
         handle.result()
     network.run()
-    assert not delivery.unclaimed
+    assert bob.operations.unclaimed() == []
     assert_nothing_is_left(network)
 
 
@@ -93,18 +93,16 @@ def test_a_request_that_nobody_repeats_any_more_is_forgotten(network: SimulatedN
     bob = network.node("Bob")
     alice.start_flow(greet, bob.party, "hello")
     network.run_for(300)
-    delivery = bob.running.manager.delivery
-    ((_, _, entry),) = delivery.unclaimed.items()
-    since_ms = entry.since_ms
+    (before,) = bob.operations.unclaimed()
     network.run_for(300)
-    delivery.unclaimed.forget_silent()
-    assert [each.since_ms for _, _, each in delivery.unclaimed.items()] == [since_ms]
+    (after,) = bob.operations.unclaimed()
+    assert after.since_ms == before.since_ms
+    assert after.heard_ms > before.heard_ms
 
     alice.crash()
     network.run_for(3_600)
-    delivery.unclaimed.forget_silent()
 
-    assert not delivery.unclaimed
+    assert bob.operations.unclaimed() == []
 
 
 def test_a_known_flow_without_a_responder_is_refused_at_once(network: SimulatedNetwork) -> None:
@@ -180,7 +178,7 @@ def test_too_many_open_sessions_of_one_peer_wait_until_others_are_over(
     handles = [alice.start_flow(stay, bob.party) for _ in range(5)]
     network.run_for(100)
 
-    assert len(bob.running.manager.runs) == 2
+    assert bob.info().flows_live == 2
     assert rows(bob, "tombstones") == 0
     assert [handle.result() for handle in handles] == ["done"] * 5
     network.run()
@@ -273,13 +271,28 @@ def test_a_stopping_node_answers_no_open_message_and_serves_it_when_it_is_back(
     network: SimulatedNetwork,
 ) -> None:
     alice, bob = pair(network, greet, greet_back)
-    bob.running.manager.is_stopping = True
+    opens: list[bytes] = []
+
+    def intercept(link: Link, frame: list[bytes]) -> list[Delivery]:
+        opens.extend(frame)
+        return []
+
+    network.links.policy = intercept
     handle = alice.start_flow(greet, bob.party, "hello")
-    network.run_for(60)
-    assert not handle.is_ended
+    started: list[int] = []
 
-    bob.restart()
+    def hear() -> None:
+        bob.frame_arrives(alice.party.name, opens)
+        started.append(bob.info().flows_started)
 
+    bob.host.on_stop(hear)
+
+    bob.stop()
+    network.links.policy = deliver_all
+    bob.start()
+
+    assert opens
+    assert started == [0]
     assert handle.result() == "HELLO"
 
 
@@ -293,8 +306,8 @@ class Mallory:
         self.node = network.node("Mallory")
         self.wire = Wire(network)
 
-    def say(self, to: Party, envelope: Data | Ack | Accept) -> None:
-        self.node.running.transport.send(to.name, [encode(envelope)])
+    def say(self, to: SimulatedNode, envelope: Data | Ack | Accept) -> None:
+        to.frame_arrives(self.node.party.name, [encode(envelope)])
 
 
 def test_a_message_whose_sender_is_not_the_sessions_party_is_dropped_and_counted(
@@ -304,9 +317,9 @@ def test_a_message_whose_sender_is_not_the_sessions_party_is_dropped_and_counted
     alice, bob = pair(network, take_two, give_two)
     handle = alice.start_flow(take_two, bob.party)
     network.run_for(1)
-    (sid,) = only_flow(alice).sessions.values()
+    (sid,) = open_sessions(alice, handle.id)
 
-    mallory.say(alice.party, Data(sid.sid, 2, "str", b"\xa5false"))
+    mallory.say(alice, Data(sid, 2, "str", b"\xa5false"))
     network.run_for(1)
 
     assert alice.info().messages_dropped["not of this session"] == 1
@@ -320,9 +333,9 @@ def test_an_acknowledgement_of_a_stranger_is_dropped(network: SimulatedNetwork) 
     bob.crash()
     handle = alice.start_flow(take_two, bob.party)
     network.run_for(1)
-    (session,) = only_flow(alice).sessions.values()
+    (sid,) = open_sessions(alice, handle.id)
 
-    mallory.say(alice.party, Ack(session.sid, 0))
+    mallory.say(alice, Ack(sid, 0))
     network.run_for(1)
 
     assert alice.info().messages_dropped["not of this session"] == 1
@@ -353,9 +366,10 @@ def test_an_acceptance_of_a_stranger_after_the_end_is_dropped(network: Simulated
     network.run_for(1)
     assert mallory.wire.of(Open) == []
     assert alice.info().unacknowledged == 2
-    sid = next(iter(alice.running.outbox._sessions))
+    # Each row of the outbox begins with its session.
+    sid = SessionId(next(alice.store.scan(OUTBOX, b"", None))[0][:SESSION_ID_BYTES])
 
-    mallory.say(alice.party, Accept(sid, SessionId(b"m" * 16), 1, "", ""))
+    mallory.say(alice, Accept(sid, SessionId(b"m" * 16), 1, "", ""))
     network.run_for(1)
 
     assert alice.info().messages_dropped["not of this session"] == 1
@@ -369,7 +383,7 @@ def test_a_message_of_no_session_is_dropped(network: SimulatedNetwork) -> None:
     mallory = Mallory(network)
     alice = network.node("Alice")
 
-    mallory.say(alice.party, Data(SessionId(b"?" * 16), 1, "str", b""))
+    mallory.say(alice, Data(SessionId(b"?" * 16), 1, "str", b""))
     network.run()
 
     assert alice.info().messages_dropped == {"of no session": 1}
@@ -379,7 +393,7 @@ def test_bytes_that_are_no_message_are_dropped(network: SimulatedNetwork) -> Non
     alice = network.node("Alice")
     mallory = network.node("Mallory")
 
-    mallory.running.transport.send(alice.party.name, [b"\xff", b"", b"\x91\x00"])
+    alice.frame_arrives(mallory.party.name, [b"\xff", b"", b"\x91\x00"])
     network.run()
 
     assert alice.info().messages_dropped == {"malformed": 3}

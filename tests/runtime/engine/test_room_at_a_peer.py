@@ -1,8 +1,9 @@
 """Back-pressure: a flow that is too far ahead of a peer waits for room, and is woken by it."""
 
 from runtime import Party, Session, flow, initiate, responder, sleep
+from runtime.core.envelopes import Ack, encode
 from runtime.testing.network import SimulatedNetwork
-from tests.runtime.engine.scenes import pair, same
+from tests.runtime.engine.scenes import open_sessions, pair, same
 
 MESSAGE = b"x" * (9 * 1024 * 1024)
 
@@ -33,14 +34,13 @@ def test_one_acknowledgement_of_all_that_is_under_way_wakes_the_flow(
     # Now the peer hears nothing, so it can't acknowledge a part.
     network.links.cut(alice.party.name, bob.party.name)
     network.run_for(60)
-    run = alice.running.manager.runs[handle.id]
-    was_waiting = run.wait
+    was_waiting = alice.flow(handle.id).wait
 
-    sid = run.sessions[1].sid
-    alice.running.outbox.acknowledged(bob.party.name, sid, 2**31)
+    (sid,) = open_sessions(alice, handle.id)
+    alice.frame_arrives(bob.party.name, [encode(Ack(sid, 2**31))])
     network.run_for(1)
-    waits_now = run.wait
+    waits_now = alice.flow(handle.id).wait
 
     assert was_waiting is not None
-    assert was_waiting.on == "room at the peer"
-    assert waits_now is None or waits_now.on != was_waiting.on
+    assert was_waiting.what == "room at the peer"
+    assert waits_now is None or waits_now.what != was_waiting.what

@@ -16,14 +16,22 @@ from runtime import (
     responder,
     sleep,
 )
-from runtime.core.envelopes import End, Gone, encode
+from runtime.core.envelopes import Accept, End, Gone, encode
 from runtime.core.session_machine import SessionMachine
 from runtime.engine.session_views import SessionView
 from runtime.errors import UnexpectedFlowEnd
 from runtime.handle import FlowHandle
-from runtime.ids import ErrorId, FlowId
+from runtime.ids import ErrorId, FlowId, SessionId
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
-from tests.runtime.engine.scenes import Wire, assert_nothing_is_left, kinds, pair, same
+from tests.runtime.engine.scenes import (
+    Wire,
+    assert_nothing_is_left,
+    kinds,
+    open_sessions,
+    pair,
+    same,
+    used,
+)
 from tests.runtime.engine.test_peer_limits import arrive
 
 
@@ -159,9 +167,9 @@ APPS = (
 
 def in_memory(node: SimulatedNode, flow_id: FlowId) -> tuple[int, int, int]:
     """Return how many sessions and views a flow has, and how many sessions are delivered to."""
-    run = node.running.manager.runs[flow_id]
-    delivered = node.running.manager.delivery.sessions
-    return len(run.sessions), len(run.views), len(delivered)
+    manager = node.running.manager
+    run = manager.runs[flow_id]
+    return len(run.sessions), len(run.views), len(manager.delivery.sessions)
 
 
 def alive(kind: type) -> int:
@@ -231,7 +239,7 @@ def test_a_peer_that_ends_after_us_frees_memory_when_it_does(network: SimulatedN
     assert after == (0, 0, 0)
     assert in_memory(alice, handle.id)[::2] == (0, 0)
     assert kinds(alice, handle.id).count("SessionOver") == 1
-    assert handle.id in alice.running.manager.runs
+    assert not alice.handle(handle.id).is_ended
     assert alice.handle(handle.id).result() == "well 1"
 
 
@@ -259,14 +267,13 @@ def test_what_a_flow_has_read_counts_until_the_flow_ends(network: SimulatedNetwo
     alice, bob = pair(network, *APPS)
     handle = alice.begin_flow(greet_many, bob.party, 10)
     network.run_for(50)
-    read = alice.running.manager.delivery.quotas.received
-    before = read.used
+    before = used(alice, "received_bytes_max")
     alice.restart()
-    after = alice.running.manager.delivery.quotas.received.used
+    after = used(alice, "received_bytes_max")
 
     assert before == after > 10 * 512
     assert alice.handle(handle.id).result() == "hello 9"
-    assert alice.running.manager.delivery.quotas.received.used == 0
+    assert used(alice, "received_bytes_max") == 0
 
 
 def test_late_messages_of_a_session_that_is_over_are_answered_and_change_nothing(
@@ -298,9 +305,9 @@ def test_a_peer_that_ends_before_a_restarted_flow_has_begun_frees_memory_too(
     network.run_for(50)
     bob.crash()
     alice.restart()
-    (machine,) = alice.running.manager.runs[handle.id].sessions.values()
+    (session,) = alice.flow(handle.id).sessions
 
-    arrive(alice, bob, End(machine.sid, machine.in_next))
+    arrive(alice, bob, End(SessionId(bytes.fromhex(session.id)), session.received))
     assert in_memory(alice, handle.id) == (0, 0, 0)
     network.run_for(10)
 
@@ -316,15 +323,15 @@ def test_a_session_that_a_peer_has_lost_leaves_memory_if_it_was_closed(
     wire.loses = lambda link, envelope: isinstance(envelope, End)
     handle = alice.begin_flow(close_first, bob.party)
     network.run_for(50)
-    (machine,) = alice.running.manager.runs[handle.id].sessions.values()
-    assert machine.peer_sid is not None
-    assert alice.running.outbox.has(machine.sid)
+    (sid,) = open_sessions(alice, handle.id)
+    ((accept,),) = [wire.of(Accept)]
+    assert alice.info().unacknowledged == 1
 
-    arrive(alice, bob, Gone(machine.sid, machine.peer_sid, ErrorId("e" * 16)))
+    arrive(alice, bob, Gone(sid, accept.sid, ErrorId("e" * 16)))
     network.run_for(1)
 
     assert in_memory(alice, handle.id) == (0, 0, 0)
-    assert not alice.running.outbox.has(machine.sid)
+    assert alice.info().unacknowledged == 0
     assert alice.handle(handle.id).result() == "well 1"
 
 
@@ -337,7 +344,7 @@ def test_a_session_that_was_refused_after_its_sub_flow_had_failed_does_no_harm(
     alice.restart()
     network.run_for(1)
 
-    assert handle.id in alice.running.manager.runs
+    assert not alice.handle(handle.id).is_ended
     assert alice.handle(handle.id).result() == "well"
     network.run()
     assert_nothing_is_left(network)
@@ -353,7 +360,7 @@ def test_a_responder_that_has_closed_its_session_and_lives_on_counts_for_its_pee
     network.run_for(50)
     assert alice.info().flows_live == 0
 
-    used = bob.running.manager.delivery.quotas.sessions.used
+    before = used(bob, "sessions_of_peers_max")
     bob.restart()
 
-    assert used == bob.running.manager.delivery.quotas.sessions.used == 3
+    assert before == used(bob, "sessions_of_peers_max") == 3

@@ -147,7 +147,8 @@ def test_rows_of_a_space_that_can_not_be_read_stop_neither_start_nor_lists(
         assert any(b"odd".hex() in text for text in alice.operations.info().unreadable)
     assert alice.start_flow(add, 4, 5).result() == 9
     if space != "journal":
-        assert "later" in [run.value for run in alice.running.manager.ended.values()]
+        ended = [row.id for row in alice.flows(FlowFilter(name=later.name, statuses=["completed"]))]
+        assert "later" in [alice.handle(flow_id).result() for flow_id in ended]
     assert bob.is_up
 
 
@@ -228,8 +229,8 @@ def test_a_flow_that_was_held_for_a_reason_that_can_not_be_read_stays_held(
         write(alice, {("held", key): b"\xc1"})
         alice.start()
 
-    [held] = alice.running.manager.runs.held
-    assert alice.operations.flow(held).row.status == "held"
+    [held] = alice.flows(FlowFilter(statuses=["held"]))
+    assert alice.handle(held.id).status == "held"
 
 
 def test_a_tombstone_that_can_not_be_read_starts_no_second_responder(

@@ -282,7 +282,7 @@ def test_a_sender_waits_while_its_peer_is_far_behind(network: SimulatedNetwork) 
     handle = alice.start_flow(send_much, bob.party, 10)
     network.run_for(60)
 
-    assert alice.running.manager.runs[handle.id].wait is not None
+    assert alice.flow(handle.id).wait is not None
     assert kinds(alice, handle.id).count("Sent") == 5
     wire.loses = lambda link, envelope: False
 

@@ -136,7 +136,7 @@ class Padding:
 
 
 def values(node: SimulatedNode) -> list[bytes]:
-    scan = node.running.commits.scan
+    scan = node.host.scan
     return [value for name in ("journal", "inbox") for _, value in scan(Space(name), b"", None)]
 
 
@@ -264,4 +264,4 @@ def test_whatever_an_app_calls_its_version_both_nodes_start_again(
     network.run()
 
     assert outcome(handle) == ["hello"]
-    assert not alice.running.commits.unreadable.rows
+    assert alice.info().unreadable == []

@@ -201,7 +201,7 @@ def test_a_session_can_be_opened_to_a_one_time_identity_that_is_known() -> None:
 
     assert reached == str(bob.party)
     assert refused.status == "held"
-    assert unknown.key.fingerprint() in str(alice.running.manager.runs[refused.id].error)
+    assert unknown.key.fingerprint() in alice.flow(refused.id).error
 
 
 def test_an_app_has_services_and_is_told_of_start_and_stop() -> None:
