@@ -95,6 +95,17 @@ class RpcLimits:
     rpc_request_bytes_max: int = FRAME_BYTES_MAX
     """One request; what is larger costs the client its connection before it is read."""
 
+    rpc_connections_per_user_max: int = 64
+    rpc_connections_max: int = 1_000
+    """Each takes a descriptor, and has small answers that its client has not read. One that is one
+    too many is told so, and cut."""
+
+    rpc_connections_silent_max: int = 1_000
+    """Connections on which nothing was asked yet, so that nobody knows whose they are."""
+
+    rpc_unfinished_bytes_max: int = 128 * MIB
+    """Received of requests that are not complete, in ZeroMQ and in the kernel."""
+
 
 DEFAULT_RPC_LIMITS: Final = RpcLimits()
 

@@ -19,13 +19,20 @@ import gevent
 import zmq
 
 from runtime.codec import decode, encode
+from runtime.edge.rpc_connections import UserConnections
 from runtime.edge.rpc_record import recorded
 from runtime.edge.rpc_socket import RpcSocket
 from runtime.edge.rpc_unread import UnreadAnswers
 from runtime.edge.rpc_verbs import Look, MayWait, RpcUser, RpcVerbs
 from runtime.edge.rpc_waiting import WaitingRequests
 from runtime.edge.rpc_watches import Caller, Watch, Watches
-from runtime.edge.zmq_auth import USER_ID, ZAP_DOMAIN, CurveKeys, ZapHandler
+from runtime.edge.zmq_auth import (
+    HANDSHAKE_MS_MAX,
+    USER_ID,
+    ZAP_DOMAIN,
+    CurveKeys,
+    ZapHandler,
+)
 from runtime.edge.zmq_stats import TransportStats
 from runtime.errors import ConfigurationError, ResultNotReady, SennitError
 from runtime.ids import FlowId, UserName
@@ -110,8 +117,10 @@ class RpcServer:
         self._unread = UnreadAnswers(limits)
         self._log = SeldomLog(log, burst=LINES_PER_SUBJECT)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._zap = ZapHandler(self._context, self._user_by_key.__contains__, TransportStats())
+        self._stats = TransportStats()
+        self._zap = ZapHandler(self._context, self._user_by_key.__contains__, self._stats)
         self._socket = RpcSocket(_router(self._context, keys, limits))
+        self._connections = UserConnections(self._socket, limits, stats=self._stats, log=self._log)
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._is_closed = False
 
@@ -144,6 +153,7 @@ class RpcServer:
         self._waiting.kill()
         for client in list(self._watches.by_client):
             self._watches.forget_client(client)
+        self._connections.close()
         self._socket.close()
         self._zap.close()
         self._context.term()
@@ -154,6 +164,7 @@ class RpcServer:
         return [
             *self._waiting.usage(),
             *self._unread.usage(),
+            *self._connections.usage(),
             ("rpc_watches_per_user_max", self._limits.rpc_watches_per_user_max, watches),
             ("rpc_request_bytes_max", self._limits.rpc_request_bytes_max, 0),
         ]
@@ -189,6 +200,13 @@ class RpcServer:
         client = frames[0].bytes
         number = frames[2].bytes if len(frames) == PARTS else b""
         caller = Caller(client, number)
+        user = self._user_by_key[str(frames[1].get(USER_ID)).encode()]
+        try:
+            if not self._connections.admit(frames[1], user.name):
+                return
+        except NodeBusy as busy:
+            self._send(caller, _NOBODY, failure(busy))
+            return
         if frames[1].bytes != VERSION or len(number) != NUMBER_BYTES:
             self._send(caller, _NOBODY, failure(_other_version(frames[1].bytes)))
             return
@@ -196,7 +214,7 @@ class RpcServer:
         if not body:
             self._unread.read(client, number)
             return
-        self._take(caller, self._user_by_key[str(frames[3].get(USER_ID)).encode()], body)
+        self._take(caller, user, body)
 
     def _take(self, caller: Caller, user: RpcUser, body: bytes) -> None:
         try:
@@ -380,6 +398,7 @@ def _router(
     socket.curve_secretkey = keys.secret_key
     socket.zap_domain = ZAP_DOMAIN
     socket.linger = LINGER_MS
+    socket.handshake_ivl = HANDSHAKE_MS_MAX
     socket.sndhwm = QUEUED_ANSWERS_MAX
     socket.maxmsgsize = limits.rpc_request_bytes_max
     socket.heartbeat_ivl = HEARTBEAT_MS

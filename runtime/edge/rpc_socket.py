@@ -5,7 +5,7 @@ Sending may swallow that signal (ZeroMQ's descriptor is edge-triggered, and a se
 mailbox too), so each send has the reader look once more.
 """
 
-from typing import Final
+from typing import Final, cast
 
 import gevent.event
 import zmq
@@ -53,6 +53,14 @@ class RpcSocket:
                 if len(frames) <= parts_max:
                     frames.append(part)
             return frames
+
+    def is_drained(self) -> bool:
+        """Tell whether all messages that are complete were read; if not, they will be."""
+        if cast(int, self.raw.get(zmq.EVENTS)) & zmq.POLLIN:
+            # To ask has used up the edge.
+            self._may_have_input.set()
+            return False
+        return True
 
     def send(self, frames: list[bytes]) -> None:
         """Send without waiting; raises `zmq.Again` if the peer does not keep up."""

@@ -1,10 +1,11 @@
-"""A watch over the connections that peers have made to us, for what ZeroMQ does not bound itself.
+"""A watch over the connections that others have made to us, for what ZeroMQ does not bound itself.
 
 ZeroMQ bounds the size of a part and the number of messages that wait, but not the number of parts
-of one message, which it collects before it shows us any. And a member may connect as often as it
-likes. So we look at what the kernel has received on a connection since the last frame that came out
-of it: a peer of ours sends single parts, so this is one frame at most and what the kernel's buffer
-holds. Who has more under way is hung up on, which makes ZeroMQ drop what it has collected.
+of one message, which it collects before it shows us any. And a member or a user may connect as
+often as it likes. So we look at what the kernel has received on a connection since the last frame
+that came out of it: a peer of ours sends single parts, and a client of the RPC a few small ones, so
+this is one message at most and what the kernel's buffer holds. Who has more under way is hung up
+on, which makes ZeroMQ drop what it has collected.
 
 Nothing polls: a connection on which nothing arrives is waited for like any socket, and looked at in
 intervals only while something does. Where the kernel does not tell (it is no Linux), only the
@@ -19,6 +20,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeVar
 
@@ -27,7 +29,6 @@ from gevent.monkey import get_original
 
 from runtime.edge.zmq_stats import TransportStats
 from runtime.edge.zmq_watch import READABLE
-from runtime.ids import PeerName
 from runtime.limits import PeerLimits
 from runtime.seldom_log import SeldomLog
 
@@ -40,17 +41,39 @@ _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
 _BYTES_RECEIVED_OFFSET: Final = 128
 # Of the descriptors that the process may have; the store, users and known peers need the others.
 # Without any left, ZeroMQ's thread tries to accept again and again, and nobody is let in.
-_SILENT_SHARE: Final = 4
+_SHARE: Final = 4
 _ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT if sys.platform == "linux" else 0
 _TCP_INFO_BYTES: Final = _BYTES_RECEIVED_OFFSET + 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A limit, as it is called in the configuration, and its value."""
+
+    name: str
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBounds:
+    """What one listening socket allows. An owner is a peer or a user."""
+
+    per_owner: Bound
+    silent: Bound
+    unfinished_per_connection: Bound
+    unfinished: Bound
+    owned: Bound | None = None
+    """Of all owners. Where there is one, the newest connection that is one too many is surplus;
+    else the oldest of its owner is cut."""
+
+
 class _Connection:
-    __slots__ = ("fd", "has_delivered", "mark", "peer", "received", "unfinished")
+    __slots__ = ("fd", "has_delivered", "is_surplus", "mark", "owner", "received", "unfinished")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.peer: PeerName | None = None
+        self.owner: str | None = None
+        self.is_surplus = False
         # What had been received when a frame came out for the last time.
         self.mark = 0
         self.received = 0
@@ -96,19 +119,21 @@ class Connections:
     def __init__(
         self,
         *,
-        limits: PeerLimits,
+        bounds: ConnectionBounds,
         is_drained: Callable[[], bool],
         stats: TransportStats,
         log: SeldomLog,
     ) -> None:
         """Watch over none yet. ``is_drained`` tells that all frames that are complete were read."""
-        self._limits = limits
-        self._silent_max = min(limits.connections_silent_max, _descriptors_for_silent())
+        self._bounds = bounds
+        self._silent_max = min(bounds.silent.most, descriptors_share())
+        self._owned_max = min(bounds.owned.most, descriptors_share()) if bounds.owned else 0
+        self._owned = 0
         self._is_drained = is_drained
         self._stats = stats
         self._log = log
         self._all: dict[int, _Connection] = {}
-        self._by_peer: dict[PeerName, list[_Connection]] = {}
+        self._by_owner: dict[str, list[_Connection]] = {}
         self._silent: dict[int, _Connection] = {}
         self._active: dict[int, _Connection] = {}
         self._unfinished = 0
@@ -136,44 +161,66 @@ class Connections:
         self._note_unfinished(connection, 0)
         self._silent.pop(fd, None)
         self._active.pop(fd, None)
-        self._leave_peer(connection)
+        self._leave_owner(connection)
 
-    def delivered(self, fd: int, peer: PeerName) -> None:
-        """Learn that a frame of ``peer`` has come out of a connection."""
+    def delivered(self, fd: int, owner: str) -> None:
+        """Learn that a frame of ``owner`` has come out of a connection."""
         connection = self._all.get(fd)
         if connection is None:
             return  # that it was opened, or is closed, is about to be told
         connection.has_delivered = True
         self._note_unfinished(connection, 0)
-        if connection.peer is None:
-            connection.peer = peer
+        if connection.owner is None:
+            connection.owner = owner
             self._silent.pop(fd, None)
-            others = self._by_peer.setdefault(peer, [])
+            others = self._by_owner.setdefault(owner, [])
             others.append(connection)
-            if len(others) > self._limits.connections_per_peer_max:
+            self._owned += 1
+            if self._bounds.owned is not None:
+                self._note_whether_surplus(connection, len(others))
+            elif len(others) > self._bounds.per_owner.most:
                 self._hang_up(others[0], "more connections than a peer needs")
 
-    def _leave_peer(self, connection: _Connection) -> None:
-        """Count a connection no more among those of its peer, of which the oldest is cut."""
-        if connection.peer is None:
+    def is_surplus(self, fd: int) -> bool:
+        """Tell whether a connection is one too many, and should be hung up on."""
+        connection = self._all.get(fd)
+        return connection is not None and connection.is_surplus
+
+    def hang_up(self, fd: int, why: str) -> None:
+        """End a connection."""
+        connection = self._all.get(fd)
+        if connection is not None:
+            self._hang_up(connection, why)
+
+    def _note_whether_surplus(self, connection: _Connection, count: int) -> None:
+        # No owner gets more than what is left for all others.
+        if count > self._bounds.per_owner.most or count > self._owned_max - self._owned:
+            connection.is_surplus = True
+            self._leave_owner(connection)
+
+    def _leave_owner(self, connection: _Connection) -> None:
+        """Count a connection no more among those of its owner."""
+        if connection.owner is None:
             return
-        others = self._by_peer.get(connection.peer, [])
+        others = self._by_owner.get(connection.owner, [])
         if connection in others:
+            self._owned -= 1
             others.remove(connection)
             if not others:
-                del self._by_peer[connection.peer]
+                del self._by_owner[connection.owner]
 
     def usage(self) -> list[tuple[str, int, int]]:
-        """Return each limit by name, with what is used of it, or what one peer uses at most."""
-        limits = self._limits
-        most = max(map(len, self._by_peer.values()), default=0)
+        """Return each limit by name, with what is used of it, or what one owner uses at most."""
+        bounds = self._bounds
+        most = max(map(len, self._by_owner.values()), default=0)
         largest = max((each.unfinished for each in self._all.values()), default=0)
-        per_connection = limits.unfinished_bytes_per_connection_max
+        per_owner, per_connection = bounds.per_owner, bounds.unfinished_per_connection
         return [
-            ("connections_per_peer_max", limits.connections_per_peer_max, most),
-            ("connections_silent_max", self._silent_max, len(self._silent)),
-            ("unfinished_bytes_per_connection_max", per_connection, largest),
-            ("unfinished_bytes_max", limits.unfinished_bytes_max, self._unfinished),
+            (per_owner.name, per_owner.most, most),
+            *([(bounds.owned.name, self._owned_max, self._owned)] if bounds.owned else []),
+            (bounds.silent.name, self._silent_max, len(self._silent)),
+            (per_connection.name, per_connection.most, largest),
+            (bounds.unfinished.name, bounds.unfinished.most, self._unfinished),
         ]
 
     def close(self) -> None:
@@ -201,7 +248,7 @@ class Connections:
 
     def _look(self) -> None:
         """See what has arrived on the connections on which something does."""
-        too_much = self._limits.unfinished_bytes_per_connection_max
+        too_much = self._bounds.unfinished_per_connection.most
         is_drained = self._is_drained()
         for connection in list(self._active.values()):
             before, connection.received = connection.received, _received(connection.fd)
@@ -222,7 +269,7 @@ class Connections:
             self._looks.stop()
 
     def _bound_sum(self) -> None:
-        while self._unfinished > self._limits.unfinished_bytes_max:
+        while self._unfinished > self._bounds.unfinished.most:
             largest = max(self._all.values(), key=attrgetter("unfinished"))
             self._hang_up(largest, "all together have sent too much that is no frame yet")
 
@@ -231,21 +278,34 @@ class Connections:
         connection.unfinished = size
 
     def _hang_up(self, connection: _Connection, why: str) -> None:
-        who = connection.peer or "somebody"
+        who = connection.owner or "somebody"
         self._stats.connections_cut += 1
         self._log.warn(who, f"a connection of {who} is cut: {why}")
         self._silent.pop(connection.fd, None)
-        self._leave_peer(connection)
+        self._leave_owner(connection)
         # ZeroMQ closes it, and tells; until then it is of no more interest.
         connection.mark = connection.received
         self._note_unfinished(connection, 0)
         _ask(connection.fd, lambda borrowed: borrowed.shutdown(socket.SHUT_RDWR), None)
 
 
-def _descriptors_for_silent() -> int:
-    """Return how many connections may say nothing before descriptors become scarce."""
+def bounds_of_peers(limits: PeerLimits) -> ConnectionBounds:
+    """Return what the limits allow to the peers of a node."""
+    return ConnectionBounds(
+        per_owner=Bound(name="connections_per_peer_max", most=limits.connections_per_peer_max),
+        silent=Bound(name="connections_silent_max", most=limits.connections_silent_max),
+        unfinished_per_connection=Bound(
+            name="unfinished_bytes_per_connection_max",
+            most=limits.unfinished_bytes_per_connection_max,
+        ),
+        unfinished=Bound(name="unfinished_bytes_max", most=limits.unfinished_bytes_max),
+    )
+
+
+def descriptors_share() -> int:
+    """Return how many connections of one kind there may be before descriptors become scarce."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if allowed == resource.RLIM_INFINITY else max(1, allowed // _SILENT_SHARE)
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else max(1, allowed // _SHARE)
 
 
 def _received(fd: int) -> int:

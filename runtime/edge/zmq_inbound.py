@@ -21,7 +21,7 @@ from runtime.edge.zmq_auth import (
     PeerBook,
     ZapHandler,
 )
-from runtime.edge.zmq_connections import Connections
+from runtime.edge.zmq_connections import Connections, bounds_of_peers
 from runtime.edge.zmq_fair import FairQueue
 from runtime.edge.zmq_stats import TransportStats
 from runtime.edge.zmq_watch import EventWatch, SocketWatch
@@ -83,7 +83,10 @@ class Inbound:
             ) from error
         self.endpoint: Final = cast(bytes, self._router.last_endpoint).decode()
         self._connections = Connections(
-            limits=limits, is_drained=self._look_whether_drained, stats=stats, log=self._log
+            bounds=bounds_of_peers(limits),
+            is_drained=self._look_whether_drained,
+            stats=stats,
+            log=self._log,
         )
         self._events = EventWatch(self._router, _EVENTS, self._note)
         self._watch = SocketWatch(self._router, self._take)

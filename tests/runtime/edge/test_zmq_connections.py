@@ -1,7 +1,6 @@
 """What ZeroMQ does not bound: parts of one message, connections of one member."""
 
 import logging
-import resource
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from random import Random
 
 import pytest
 
-from runtime.edge.zmq_connections import Connections
+from runtime.edge.zmq_connections import Connections, bounds_of_peers
 from runtime.edge.zmq_stats import TransportStats
 from runtime.frames import pack
 from runtime.limits import FRAME_BYTES_MAX, MIB, PeerLimits
@@ -20,8 +19,6 @@ from runtime.testing.transport_conformance import ALICE, BOB, CAROL
 from tests.runtime.edge.zmq_hostile import Bare, StoppingWire, connecting, sending_parts
 from tests.runtime.edge.zmq_network import ZmqNetwork
 
-# The strangers of the test are in this process, too.
-FEW_DESCRIPTORS = 1_024
 FEW = PeerLimits(unfinished_bytes_per_connection_max=2 * MIB)
 
 
@@ -141,15 +138,6 @@ def test_connections_that_say_nothing_are_bounded(network: ZmqNetwork) -> None:
         network.run_until(lambda: seen.envelopes == [(CAROL, b"hello")])
 
 
-@pytest.fixture
-def few_descriptors() -> Iterator[int]:
-    """A process that may open few files, as where nobody has raised the usual limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, hard))
-    yield FEW_DESCRIPTORS
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_strangers_that_say_nothing_leave_descriptors_to_the_node(
     few_descriptors: int, network: ZmqNetwork
 ) -> None:
@@ -184,7 +172,9 @@ def test_whoever_asks_whether_frames_wait_does_not_leave_them_waiting(network: Z
 def test_a_connection_that_zeromq_has_closed_before_it_told_us_does_no_harm() -> None:
     # Breaks when the timer that looks at connections fails at one of them, and stops.
     log = SeldomLog(logging.getLogger("sennit.test"))
-    connections = Connections(limits=FEW, is_drained=lambda: True, stats=TransportStats(), log=log)
+    connections = Connections(
+        bounds=bounds_of_peers(FEW), is_drained=lambda: True, stats=TransportStats(), log=log
+    )
     ours, theirs = socket.socketpair()
     fd = ours.fileno()
     connections.opened(fd)
@@ -207,7 +197,9 @@ def test_of_many_connections_at_once_each_that_is_one_too_many_is_cut() -> None:
     log = SeldomLog(logging.getLogger("sennit.test"))
     stats = TransportStats()
     limits = PeerLimits(connections_per_peer_max=2)
-    connections = Connections(limits=limits, is_drained=lambda: True, stats=stats, log=log)
+    connections = Connections(
+        bounds=bounds_of_peers(limits), is_drained=lambda: True, stats=stats, log=log
+    )
     pairs = [socket.socketpair() for _ in range(5)]
     for ours, theirs in pairs:
         theirs.settimeout(0)
