@@ -6,12 +6,14 @@
 
 Nothing is believed before its signature and certificates are verified against the root; dates are
 compared with the time at which a file is read. A file that can't be used is reported once, left
-out, and disturbs none of the others. The directory is read at the start, and again when somebody
-asks for a name or key that is not there, or can't reach a member, but never more often than once a
-second; nothing polls.
+out, and disturbs none of the others. If the system can't read at the moment (no descriptors are
+left, or a disk fails), what was read before holds, and is looked for again. The directory is read
+at the start, and again when somebody asks for a name or key that is not there, or can't reach a
+member, but never more often than once a second; nothing polls.
 Files should be put there by renaming.
 """
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -40,6 +42,7 @@ from runtime.limits import (
 )
 from runtime.party import Party
 from runtime.ports import Clock
+from runtime.seldom_log import SeldomLog
 
 ROOT_FILE: Final = "root.pem"
 PARAMETERS_FILE: Final = "parameters"
@@ -48,6 +51,15 @@ NODE_INFO_SUFFIX: Final = ".info"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REFUSED: Final = (BadMessage, CertificateInvalid, SignatureInvalid, ConfigurationError)
+
+# Of the system or the disk, not of the file.
+_FOR_NOW: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+)
+
+# Of each file, in the time that `SeldomLog` has. Strangers and peers make the directory look, so
+# they would decide how often it complains.
+LINES_PER_FILE: Final = 3
 
 log = logging.getLogger("sennit.network")
 
@@ -76,6 +88,7 @@ class NetworkDirectory:
         """Read the directory; raises `ConfigurationError` if root or parameters can't be used."""
         self._directory = directory
         self._clock = clock
+        self._log = SeldomLog(log, burst=LINES_PER_FILE, now=lambda: clock.steady_ms() / 1_000)
         self._root = _read_root(directory / ROOT_FILE)
         self._parameters_stamp = _stamp(directory / PARAMETERS_FILE)
         self._parameters = self._first_parameters()
@@ -157,20 +170,21 @@ class NetworkDirectory:
         stamp = _stamp(path)
         if stamp == self._parameters_stamp:
             return
-        self._parameters_stamp = stamp
         try:
             parameters = self._read_parameters(path)
+            self._parameters_stamp = stamp
         except _REFUSED as error:
-            log.warning("network parameters refused: %s: %s", path, error)
+            if not _is_for_now(error.__cause__):
+                self._parameters_stamp = stamp
+            self._log.warn(str(path), f"network parameters refused: {path}: {error}")
             return
         if parameters.epoch > self._parameters.epoch:
             self._parameters = parameters
         elif parameters != self._parameters:
-            log.warning(
-                "network parameters refused: %s: epoch %d does not follow %d",
-                path,
-                parameters.epoch,
-                self._parameters.epoch,
+            self._log.warn(
+                str(path),
+                f"network parameters refused: {path}: epoch {parameters.epoch} does not follow "
+                f"{self._parameters.epoch}",
             )
 
     def _read_parameters(self, path: Path) -> NetworkParameters:
@@ -178,29 +192,67 @@ class NetworkDirectory:
         return decode(body, SignedParameters).verified(self._root)
 
     def _read_node_infos(self) -> None:
+        paths = self._node_info_paths(self._directory / NODE_INFOS_DIRECTORY)
+        if paths is None:
+            return
         files: dict[Path, _File] = {}
-        for path in _node_info_paths(self._directory / NODE_INFOS_DIRECTORY):
+        for path in paths:
             known, stamp = self._files.get(path), _stamp(path)
             if known is not None and known.stamp == stamp:
                 files[path] = known
             elif stamp is not None:
-                files[path] = _File(stamp, self._read_node_info(path))
+                read = self._read_node_info(path, stamp) or known
+                if read is not None:
+                    files[path] = read
         if files != self._files:
             self._files = files
             infos = [file.info for file in files.values() if file.info is not None]
             self._by_name = _newest_by_name(infos)
-            self._by_curve_key = _by_curve_key(self._by_name.values())
+            self._by_curve_key = self._owners(self._by_name.values())
             if self._on_change is not None:
                 self._on_change()
 
-    def _read_node_info(self, path: Path) -> NodeInfo | None:
+    def _read_node_info(self, path: Path, stamp: _Stamp) -> _File | None:
+        """Return what is in a file; None if it can't be read at the moment."""
         try:
             body = read_public_file(path, bytes_max=NODE_INFO_BYTES_MAX)
             at = _EPOCH + timedelta(milliseconds=self._clock.now_ms())
-            return decode(body, SignedNodeInfo).verified(self._root, at)
+            return _File(stamp, decode(body, SignedNodeInfo).verified(self._root, at))
         except _REFUSED as error:
-            log.warning("node info refused: %s: %s", path, error)
-            return None
+            self._log.warn(str(path), f"node info refused: {path}: {error}")
+            return None if _is_for_now(error.__cause__) else _File(stamp, None)
+
+    def _node_info_paths(self, directory: Path) -> list[Path] | None:
+        """Return the files in order of their names, so that no luck decides which are refused.
+
+        None if the directory can't be read at the moment.
+        """
+        try:
+            with os.scandir(directory) as entries:
+                names = [e.name for e in entries if e.name.endswith(NODE_INFO_SUFFIX)]
+        except OSError as error:
+            self._log.warn(str(directory), f"no node infos: {directory}: {error}")
+            return None if _is_for_now(error) else []
+        if len(names) > NETWORK_NODES_MAX:
+            self._log.warn(
+                str(directory), f"only {NETWORK_NODES_MAX} of {len(names)} node infos are read"
+            )
+        return [directory / name for name in islice(sorted(names), NETWORK_NODES_MAX)]
+
+    def _owners(self, infos: Iterable[NodeInfo]) -> dict[bytes, NodeInfo]:
+        """Return the owners of keys. A key that two members claim is nobody's.
+
+        Members can't prove here that a CURVE key is theirs, only that they say so. If we believed
+        the first, frames of one member could be taken for those of another.
+        """
+        infos = list(infos)
+        claims = Counter(info.curve_key for info in infos)
+        for info in infos:
+            if claims[info.curve_key] > 1:
+                self._log.warn(
+                    info.name, f"link key refused: {info.name} claims the key of another member"
+                )
+        return {info.curve_key: info for info in infos if claims[info.curve_key] == 1}
 
 
 def _read_root(path: Path) -> x509.Certificate:
@@ -212,17 +264,9 @@ def _read_root(path: Path) -> x509.Certificate:
         raise ConfigurationError(str(path), f"can't be used: {error}", do) from error
 
 
-def _node_info_paths(directory: Path) -> list[Path]:
-    """Return the files in order of their names, so that what is refused does not depend on luck."""
-    try:
-        with os.scandir(directory) as entries:
-            names = [e.name for e in entries if e.name.endswith(NODE_INFO_SUFFIX)]
-    except OSError as error:
-        log.warning("no node infos: %s: %s", directory, error)
-        return []
-    if len(names) > NETWORK_NODES_MAX:
-        log.warning("only %d of %d node infos are read", NETWORK_NODES_MAX, len(names))
-    return [directory / name for name in islice(sorted(names), NETWORK_NODES_MAX)]
+def _is_for_now(error: BaseException | None) -> bool:
+    """Tell whether an error says nothing about what is there: it may be read later."""
+    return isinstance(error, OSError) and error.errno in _FOR_NOW
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -241,17 +285,3 @@ def _newest_by_name(infos: Iterable[NodeInfo]) -> dict[PeerName, NodeInfo]:
         if known is None or info.serial > known.serial:
             newest[info.name] = info
     return newest
-
-
-def _by_curve_key(infos: Iterable[NodeInfo]) -> dict[bytes, NodeInfo]:
-    """Return the owners of keys. A key that two members claim is nobody's.
-
-    Members can't prove here that a CURVE key is theirs, only that they say so. If we believed the
-    first, frames of one member could be taken for those of another.
-    """
-    infos = list(infos)
-    claims = Counter(info.curve_key for info in infos)
-    for info in infos:
-        if claims[info.curve_key] > 1:
-            log.warning("link key refused: %s claims the key of another member", info.name)
-    return {info.curve_key: info for info in infos if claims[info.curve_key] == 1}

@@ -162,6 +162,8 @@ def _read(path: Path, bytes_max: int, *, is_private: bool) -> bytes:
         if is_private:
             _check_mode(path, mode, FILE_MODE)
         content = os.read(descriptor, bytes_max + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     finally:
         os.close(descriptor)
     if len(content) > bytes_max:

@@ -1,9 +1,13 @@
 """The network directory: real files, changed, spoiled and forged under its hands."""
 
+import errno
 import logging
 import os
+import resource
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from runtime.certificates import Validity, issue_root, to_pem, verify_identity
 from runtime.codec import decode, encode
 from runtime.edge.directory import NetworkDirectory
+from runtime.edge.files import read_public_file
 from runtime.edge.keystore import KeyStore
 from runtime.edge.node_info import (
     NetworkParameters,
@@ -280,6 +285,75 @@ def test_a_directory_of_node_infos_that_vanished_leaves_nobody(
 
     assert directory.parties() == []
     assert "no node infos" in caplog.text
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nothing can be opened, as when strangers hold all that the process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_members_stay_when_the_system_can_open_no_file_and_news_are_read_later(
+    network: CreatedNetwork, clock: FixedClock
+) -> None:
+    # Breaks when what can't be read at the moment is taken for what is not there.
+    new = info_file(network, "bank-b")
+    content = new.read_bytes()
+    new.unlink()
+    directory = open_directory(network, clock)
+    touched = info_file(network, "bank-a")
+    touched.write_bytes(touched.read_bytes())
+    new.write_bytes(content)
+    clock.pass_ms(1_000)
+    with no_descriptors():
+        meanwhile = directory.party(BANK_B), directory.party(BANK_A)
+    names = os.listdir(new.parent)
+
+    clock.pass_ms(1_000)
+
+    assert [party is not None for party in meanwhile] == [False, True]
+    assert len(directory.parties()) == len(names) == 3
+
+
+def test_a_file_that_can_not_be_opened_at_the_moment_is_read_later(
+    network: CreatedNetwork, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Breaks when it is remembered as one that is refused, until somebody writes to it.
+    left = [errno.EMFILE]
+    really_read = read_public_file
+
+    def read(path: Path, *, bytes_max: int) -> bytes:
+        if left and path.name == "bank-a.info":
+            cause = OSError(left.pop(), "too many open files")
+            raise ConfigurationError(str(path), "can't be read", "Try again") from cause
+        return really_read(path, bytes_max=bytes_max)
+
+    monkeypatch.setattr("runtime.edge.directory.read_public_file", read)
+    directory = open_directory(network, clock)
+    at_first = directory.party(BANK_A)
+    clock.pass_ms(1_000)
+
+    assert at_first is None
+    assert directory.party(BANK_A) is not None
+
+
+def test_a_directory_that_can_not_be_read_is_reported_seldom_however_often_it_is_looked_at(
+    network: CreatedNetwork, clock: FixedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = open_directory(network, clock)
+    shutil.rmtree(network.directory / "network" / "node-infos")
+
+    for _ in range(30):
+        clock.pass_ms(1_000)
+        directory.peer_of(b"a stranger's key")
+
+    assert 3 <= len(caplog.messages) <= 9
+    assert "more like it before" in caplog.text
 
 
 def test_more_node_infos_than_the_bound_are_left_out(
