@@ -13,9 +13,10 @@ import gc
 import importlib
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -306,17 +307,22 @@ def _note(run_note: RunNote, flow_id: FlowId | None) -> None:
 
 
 def tune_process() -> None:
-    """Set the garbage collector and the thread switching of this process for many flows.
+    """Set garbage collector, thread switching and open files of this process for many flows.
 
     ``sennit node run`` calls it when everything is imported. A program that embeds a node may do
     the same if nothing else in it minds: a flow is a few dozen small objects, and Python's default
     looks through all of them again and again (a third of a step at 10,000 flows). The switch
-    interval bounds how long the store's thread waits for a busy hub.
+    interval bounds how long the store's thread waits for a busy hub. And each link to a peer takes
+    descriptors, so the process may have as many as the system allows.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A system whose real limit is another, less than it says, leaves things as they are.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _imported(name: str, config: NodeConfig) -> ModuleType:
