@@ -234,7 +234,7 @@ class SignedTransaction:
     @property
     def transaction(self) -> WireTransaction:
         """Return what is signed."""
-        return _decoded_ones.of(self.wire)
+        return decoded_ones.of(self.wire)
 
     @property
     def id(self) -> SecureHash:
@@ -290,7 +290,7 @@ class SignedTransaction:
             raise SignaturesMissing(str(wire.id), f"missing signatures of keys {names}")
 
 
-class _Decoded:
+class Decoded:
     """The transactions that were asked for last, by their bytes: a bounded number of these.
 
     Everybody who handles a signed transaction asks for its id and its parts, and a history is
@@ -299,7 +299,10 @@ class _Decoded:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, WireTransaction] = OrderedDict()
-        self._bytes = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def of(self, encoded: bytes) -> WireTransaction:
         """Return the transaction of these bytes."""
@@ -311,14 +314,14 @@ class _Decoded:
         if len(encoded) > TRANSACTION_BYTES_MAX:
             return new
         self._kept[encoded] = new
-        self._bytes += len(encoded)
-        while self._bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
+        self.size_bytes += len(encoded)
+        while self.size_bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
             oldest, _ = self._kept.popitem(last=False)
-            self._bytes -= len(oldest)
+            self.size_bytes -= len(oldest)
         return new
 
 
-_decoded_ones: Final = _Decoded()
+decoded_ones: Final = Decoded()
 
 
 def _group(parts: WireParts, group: Group) -> tuple[bytes, ...]:

@@ -48,7 +48,7 @@ from ledger.vault_sql import (
 log = logging.getLogger("sennit.vault")
 
 # Rows of one insert while the index is made anew.
-_CHUNK: Final = 1_000
+CHUNK_ROWS: Final = 1_000
 
 Listener = Callable[[Head, LogEntry], None]
 
@@ -311,7 +311,7 @@ def _chunks(truths: Iterator[_Truth]) -> Iterator[list[_Truth]]:
     chunk: list[_Truth] = []
     for truth in truths:
         chunk.append(truth)
-        if len(chunk) == _CHUNK:
+        if len(chunk) == CHUNK_ROWS:
             yield chunk
             chunk = []
     if chunk:

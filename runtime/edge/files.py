@@ -23,7 +23,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _ZEROS_BYTES: Final = 1024 * 1024
 
 # macOS: fsync there leaves the data in the memory of the disk, which a power cut empties.
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 
 def make_private_directory(path: Path) -> None:
@@ -104,15 +104,15 @@ def sync_directory(path: Path) -> None:
 
 def sync_file(descriptor: int) -> None:
     """Have on disk what was written to the file, and what the system knows about it."""
-    if _FULL_SYNC is None or not _full_sync(descriptor, _FULL_SYNC):
+    if FULL_SYNC is None or not _full_sync(descriptor, FULL_SYNC):
         os.fsync(descriptor)
 
 
 def sync_data(descriptor: int) -> None:
     """Have on disk what was written to the file, and its length."""
-    if _FULL_SYNC is None:
+    if FULL_SYNC is None:
         os.fdatasync(descriptor)
-    elif not _full_sync(descriptor, _FULL_SYNC):
+    elif not _full_sync(descriptor, FULL_SYNC):
         os.fsync(descriptor)
 
 

@@ -146,6 +146,21 @@ class LmdbStore:
         """Whether the writer is busy moving a generation of rows into the trees."""
         return self._writer.frozen is not None
 
+    @property
+    def rows_unmerged(self) -> int:
+        """How many rows are in memory and in the log, and wait to be merged into the trees."""
+        return sum(generation.row_count() for generation in self._generations())
+
+    @property
+    def map_bytes(self) -> int:
+        """How large the map of the database is; it doubles by itself."""
+        return self._trees.map_bytes
+
+    @property
+    def scans_open(self) -> int:
+        """How many scans were begun, are not at their end, and somebody still has."""
+        return self._trees.scans_open
+
     def get(self, space: Space, key: bytes) -> bytes | None:
         """Return the value as of all batches submitted so far."""
         name = space.name

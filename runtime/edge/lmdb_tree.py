@@ -74,6 +74,11 @@ class Trees:
         self._scans.add(scan)
         return scan
 
+    @property
+    def scans_open(self) -> int:
+        """How many scans read from the database as they go."""
+        return len(self._scans)
+
     def settle_scans(self) -> None:
         """Have all open scans read what they still want, because the trees are about to change."""
         for scan in list(self._scans):

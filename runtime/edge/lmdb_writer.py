@@ -125,7 +125,7 @@ class Writer:
         self.is_finished = False
         self.statistics = StoreStatistics()
         self._trees = trees
-        self._log = log
+        self.log = log
         self._wake = wake
         self._crash_point = crash_point
         self._merge: Merge | None = None
@@ -234,13 +234,13 @@ class Writer:
         """Write one record; what a lone flow waits for, so it takes the straight way."""
         started = perf_counter()
         self._maybe_crash("before")
-        self._log.append(number, frames)
+        self.log.append(number, frames)
         self._committed(started)
 
     def _begin_merge(self, generation: Generation) -> None:
         assert self._merge is None
-        if self._log.generation == generation.number:  # else: a merge that was cut off
-            self._retry(lambda: self._log.begin(generation.number + 1))
+        if self.log.generation == generation.number:  # else: a merge that was cut off
+            self._retry(lambda: self.log.begin(generation.number + 1))
         self._merge = Merge(self._trees, generation)
         self._rows_owed = 0
         self._retry(self._merge.prepare)

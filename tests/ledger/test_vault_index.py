@@ -1,5 +1,7 @@
 """The vault's index: it finds by content, and is never wrong about what it reflects."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -355,9 +357,9 @@ def test_an_index_file_of_another_version_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "vault.sqlite"
     world = World(path)
     world.index.catch_up()
-    with world.index._engine.begin() as connection:
-        connection.exec_driver_sql("PRAGMA user_version = 99")
     world.index.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
 
     again = VaultIndex(world.rows, path)
 
@@ -372,7 +374,7 @@ def test_a_directory_in_the_place_of_the_file_is_reported(tmp_path: Path) -> Non
 
 
 def test_an_index_is_made_anew_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_index, "_CHUNK", 3)
+    monkeypatch.setattr(vault_index, "CHUNK_ROWS", 3)
     world = World()
 
     world.index.rebuild()

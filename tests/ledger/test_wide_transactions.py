@@ -54,7 +54,7 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return real(body, kind)
 
     monkeypatch.setattr(transactions, "decode", counting)
-    monkeypatch.setattr(transactions, "_decoded_ones", transactions._Decoded())
+    monkeypatch.setattr(transactions, "decoded_ones", transactions.Decoded())
     return decoded
 
 
@@ -83,15 +83,15 @@ def test_the_maker_of_many_inputs_is_read_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_kept_decoded_is_bounded() -> None:
-    kept = transactions._Decoded()
+    kept = transactions.Decoded()
 
     for number in range(CACHED_MAX + 10):
         kept.of(b"%d" % number)
-    assert len(kept._kept) == CACHED_MAX
+    assert len(kept) == CACHED_MAX
     for number in range(6):
         kept.of(bytes([number]) * (CACHED_BYTES_MAX // 4))
 
-    assert sum(len(encoded) for encoded in kept._kept) == kept._bytes <= CACHED_BYTES_MAX
+    assert kept.size_bytes == len(kept) * (CACHED_BYTES_MAX // 4) <= CACHED_BYTES_MAX
     assert kept.of(b"\5" * (CACHED_BYTES_MAX // 4)) is kept.of(b"\5" * (CACHED_BYTES_MAX // 4))
     assert kept.of(bytes(CACHED_BYTES_MAX)) is not kept.of(bytes(CACHED_BYTES_MAX))
 

@@ -45,8 +45,9 @@ def test_sorted_keys_split_their_blocks() -> None:
         keys.add(b"%06d" % number)
 
     assert list(keys.between(b"", None)) == [b"%06d" % number for number in sorted(numbers)]
-    assert max(map(len, keys._blocks)) <= BLOCK_KEYS_MAX
-    assert len(keys._blocks) > 4
+    lengths = [len(block) for block in keys._blocks]
+    assert max(lengths) <= BLOCK_KEYS_MAX
+    assert len(lengths) > 4
     assert list(keys.between(b"050000", b"050100")) == [
         b"%06d" % number for number in sorted(numbers) if 50_000 <= number < 50_100
     ]
@@ -79,8 +80,9 @@ def test_keys_that_vanish_do_not_pile_up_in_the_order() -> None:
         table.apply({b"%06d" % number: None})
 
     assert table.rows == {}
-    assert table._sorted is not None
-    assert len(table._sorted) < 200
+    order = table._sorted
+    assert order is not None
+    assert len(order) < 200
 
 
 def test_batches_that_nobody_scans_do_not_pile_up() -> None:

@@ -58,8 +58,13 @@ def test_the_subjects_that_are_remembered_are_bounded(caplog: pytest.LogCaptureF
 
     for number in range(3 * SUBJECTS_MAX):
         log.warn(f"peer {number}", "is strange")
+    caplog.clear()
+    first_remembered = 2 * SUBJECTS_MAX
 
-    assert len(log._subjects) == SUBJECTS_MAX
+    log.warn(f"peer {first_remembered}", "is remembered")
+    log.warn(f"peer {first_remembered - 1}", "is forgotten")
+
+    assert caplog.messages == ["is forgotten"]
 
 
 def test_a_long_line_is_cut(caplog: pytest.LogCaptureFixture) -> None:

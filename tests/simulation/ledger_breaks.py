@@ -222,7 +222,7 @@ def leave_outputs_out_of_the_id(patch: Patch) -> None:
 
     patch.setattr(transactions, "group_roots", roots)
     # The other tests have the same transactions, and this cache knows their ids.
-    patch.setattr(transactions, "_decoded_ones", transactions._Decoded())
+    patch.setattr(transactions, "decoded_ones", transactions.Decoded())
 
 
 def lose_the_change(patch: Patch) -> None:

@@ -12,6 +12,8 @@ import lmdb
 from gevent.hub import Waiter
 
 from runtime.edge.lmdb_store import LmdbStore
+from runtime.edge.lmdb_tree import Trees
+from runtime.edge.lmdb_writer import Writer
 from runtime.edge.log_file import Log
 from runtime.ports import Batch, Space
 
@@ -55,17 +57,34 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def trees_of(store: LmdbStore) -> Trees:
+    """Return the database of a store, for what only a device that fails would show."""
+    return store._trees
+
+
+def writer_of(store: LmdbStore) -> Writer:
+    """Return the thread that writes a store, for the same reason."""
+    return store._writer
+
+
+def has_failing_parts(store: LmdbStore) -> tuple[bool, bool]:
+    """Tell whether the log is one that fails, and whether the database is."""
+    log, environment = writer_of(store).log, trees_of(store).environment
+    return isinstance(log, FailingLog), isinstance(environment, FailingEnvironment)
+
+
 def fail_next_records(store: LmdbStore, *errors: Exception) -> "FailingLog":
     """Have the next records fail, each with an error of ours."""
-    failing = FailingLog(store._writer._log, *errors)
-    store._writer._log = failing  # type: ignore[assignment]
+    writer = writer_of(store)
+    failing = FailingLog(writer.log, *errors)
+    writer.log = failing  # type: ignore[assignment]
     return failing
 
 
 def fail_next_merges(store: LmdbStore, *errors: Exception) -> None:
     """Have the next transactions of the writer fail, each with an error of ours."""
-    failing = FailingEnvironment(store._trees.environment, *errors)
-    store._trees.environment = failing  # type: ignore[assignment]
+    trees = trees_of(store)
+    trees.environment = FailingEnvironment(trees.environment, *errors)  # type: ignore[assignment]
 
 
 class FailingLog:

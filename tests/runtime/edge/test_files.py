@@ -142,7 +142,7 @@ def test_a_sync_on_macos_goes_through_to_the_disk(
 ) -> None:
     # There, fsync leaves the data in the memory of the disk; and there is no fdatasync.
     called: list[int] = []
-    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(files, "FULL_SYNC", 51)
     monkeypatch.setattr(fcntl, "fcntl", lambda _file, command: called.append(command))
     monkeypatch.delattr(os, "fdatasync")
     with (tmp_path / "file").open("wb") as file:
@@ -160,7 +160,7 @@ def test_a_file_system_on_macos_that_knows_no_full_sync_is_synced_as_it_can(
     def refuse(_file: int, _command: int) -> None:
         raise OSError(errno.ENOTSUP, "not supported")
 
-    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(files, "FULL_SYNC", 51)
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     monkeypatch.setattr(os, "fsync", synced.append)
     with (tmp_path / "file").open("wb") as file:
@@ -173,7 +173,7 @@ def test_a_full_sync_that_fails_is_no_sync(tmp_path: Path, monkeypatch: pytest.M
     def fail(_file: int, _command: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(files, "FULL_SYNC", 51)
     monkeypatch.setattr(fcntl, "fcntl", fail)
     with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="Input/output"):
         sync_data(file.fileno())

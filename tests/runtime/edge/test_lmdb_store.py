@@ -25,6 +25,7 @@ from tests.runtime.edge.store_helpers import (
     ignore,
     rows,
     run_python,
+    trees_of,
     wait_for,
 )
 
@@ -51,8 +52,9 @@ def test_files_and_directory_are_for_their_owner_only(path: Path) -> None:
 def test_the_database_is_synced_at_each_commit_unless_one_says_no(path: Path, sync: bool) -> None:
     # Breaks when a power cut takes rows whose log was written over since.
     with LmdbStore(path, owner="A", sync=sync) as store:
-        store._trees.reopen()
-        flags = store._trees.environment.flags()
+        trees = trees_of(store)
+        trees.reopen()
+        flags = trees.environment.flags()
 
     assert (flags["sync"], flags["metasync"]) == (sync, sync)
 
@@ -160,7 +162,7 @@ def test_a_merge_empties_the_log_and_keeps_the_rows(path: Path) -> None:
             finish_merging(store)
         merges = store.statistics.merges
     with LmdbStore(path, owner="A") as store:
-        replayed = store._active.row_count()
+        replayed = store.rows_unmerged
 
         assert merges == 4
         assert replayed == 1_000
@@ -244,7 +246,7 @@ def test_what_the_log_has_is_synced_before_anybody_reads_it(
 
 def test_the_map_grows_by_itself_while_scans_are_open(path: Path) -> None:
     with LmdbStore(path, owner="A", map_bytes_first=65_536, merge_rows=500) as store:
-        first = store._trees.map_bytes
+        first = store.map_bytes
         commit(store, rows(JOURNAL, numbered(0, 1_000, b"v" * 200)))
         commit(store, rows(FLOWS, {b"a": b"1"}))
         finish_merging(store)
@@ -256,7 +258,7 @@ def test_the_map_grows_by_itself_while_scans_are_open(path: Path) -> None:
         for begun, scan in zip(seen, scans, strict=True):
             begun += scan
 
-        assert first < 1_000_000 < store._trees.map_bytes
+        assert first < 1_000_000 < store.map_bytes
         assert [len(begun) for begun in seen] == [1_000] * 10
         assert len(all_rows(store, JOURNAL)) == 20_001
     with LmdbStore(path, owner="A", map_bytes_first=65_536) as store:
@@ -271,13 +273,13 @@ def test_abandoned_scans_hold_no_transaction_and_are_forgotten(path: Path) -> No
         scans = [store.scan(JOURNAL, b"", None) for _ in range(500)]
         for scan in scans:
             next(scan)
-        held = len(store._trees._scans)
-        readers = store._trees.environment.info()["num_readers"]
+        held = store.scans_open
+        readers = trees_of(store).environment.info()["num_readers"]
         del scan, scans
         gc.collect()
 
         assert held == 500
-        assert len(store._trees._scans) == 0
+        assert store.scans_open == 0
         assert readers < 3
 
 

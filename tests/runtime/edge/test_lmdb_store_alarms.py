@@ -23,6 +23,7 @@ from tests.runtime.edge.store_helpers import (
     finish_merging,
     ignore,
     rows,
+    trees_of,
     wait_for,
 )
 
@@ -180,7 +181,7 @@ def test_an_environment_that_lmdb_gave_up_is_opened_afresh(path: Path) -> None:
         commit(store, rows(FLOWS, {b"y": b"1"}))
         finish_merging(store)
         commit(store, Batch())
-        is_afresh = isinstance(store._trees.environment, lmdb.Environment)
+        is_afresh = isinstance(trees_of(store).environment, lmdb.Environment)
         rest = list(scan)
 
         assert heard[-1] is None
@@ -307,7 +308,7 @@ def test_a_map_that_cannot_grow_is_tried_again(path: Path, monkeypatch: pytest.M
 
         assert len(heard) == 2
         assert "File too large" in str(heard[0])
-        assert store._trees.map_bytes > 1_000_000
+        assert store.map_bytes > 1_000_000
 
 
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
@@ -348,15 +349,16 @@ def test_a_damaged_row_is_an_error_for_its_reader_only(path: Path) -> None:
         commit(store, rows(FLOWS, {b"a": b"1"}))
         commit(store, rows(FLOWS, {b"b": b"1"}))
         finish_merging(store)
-        real = store._trees.environment
+        trees = trees_of(store)
+        real = trees.environment
 
-        store._trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
+        trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
         with pytest.raises(StoreUnusable, match="torn"):
             store.get(FLOWS, b"a")
-        store._trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
+        trees.environment = UnreadableAt(real, 1)  # type: ignore[assignment]
         with pytest.raises(StoreUnusable, match="torn"):
             list(store.scan(FLOWS, b"", None))
-        store._trees.environment = real
+        trees.environment = real
 
         assert store.get(FLOWS, b"a") == b"1"
 

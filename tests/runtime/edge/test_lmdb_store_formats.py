@@ -69,7 +69,7 @@ def test_a_series_that_came_and_went_leaves_nothing_to_merge(tmp_path: Path) -> 
         commit(store, Batch({JOURNAL: dict.fromkeys(keys_of((b"flow", 100)), b"v")}))
         commit(store, series(b"flow", 100))
 
-        assert store._active.row_count() == 0
+        assert store.rows_unmerged == 0
 
 
 def test_deletions_of_what_is_in_the_tree_are_merged_like_any_rows(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
 from runtime.edge.lmdb_store import LmdbStore
-from runtime.edge.log_file import Log
 from runtime.errors import KeyPresentError
 from runtime.ports import Batch, Series, Space, keys_of
 from tests.runtime.edge.store_helpers import (
@@ -21,6 +20,7 @@ from tests.runtime.edge.store_helpers import (
     fail_next_merges,
     fail_next_records,
     finish_merging,
+    has_failing_parts,
     ignore,
 )
 
@@ -181,12 +181,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def fail_to_merge(self) -> None:
-        if isinstance(self.store._trees.environment, lmdb.Environment):
+        _, has_failing_database = has_failing_parts(self.store)
+        if not has_failing_database:
             fail_next_merges(self.store, lmdb.Error("mdb_txn_commit", 5))
 
     @rule()
     def fail_to_write(self) -> None:
-        if isinstance(self.store._writer._log, Log):
+        has_failing_log, _ = has_failing_parts(self.store)
+        if not has_failing_log:
             fail_next_records(self.store, OSError(5, "Input/output error"))
 
     @rule()

@@ -36,6 +36,7 @@ from tests.runtime.edge.store_helpers import (
     finish_merging,
     ignore,
     rows,
+    trees_of,
 )
 
 
@@ -57,8 +58,8 @@ def test_the_original_opens(path: Path) -> None:
 
 def test_the_original_has_rows_in_trees_and_in_the_log(path: Path) -> None:
     with LmdbStore(path, owner="A") as store:
-        assert store._active.row_count() > 100
-        assert set(store._trees.databases) == {"journal", "flows"}
+        assert store.rows_unmerged > 100
+        assert set(trees_of(store).databases) == {"journal", "flows"}
 
 
 # Somebody else's

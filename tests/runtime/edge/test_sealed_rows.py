@@ -22,6 +22,7 @@ from tests.runtime.edge.store_helpers import (
     commit,
     finish_merging,
     run_python,
+    trees_of,
 )
 
 ROWS = 600
@@ -64,7 +65,7 @@ def test_the_rows_are_in_the_trees(path: Path) -> None:
     with LmdbStore(path, owner="A") as store:
         assert len(all_rows(store, FLOWS)) == len(all_rows(store, JOURNAL)) == ROWS + 1
         assert not store.is_merging
-        assert store._active.row_count() < 5
+        assert store.rows_unmerged < 5
 
 
 class Place(NamedTuple):
@@ -128,7 +129,8 @@ def test_a_damaged_key_does_not_make_its_row_or_others_missing(path: Path, chang
 def test_a_row_in_the_place_of_another_space_is_damaged(path: Path) -> None:
     # Breaks when a checksum says nothing about where a row belongs.
     with LmdbStore(path, owner="A") as store:
-        flows, journal = store._trees.sealed("flows"), store._trees.sealed("journal")
+        trees = trees_of(store)
+        flows, journal = trees.sealed("flows"), trees.sealed("journal")
 
     assert flows.open(b"key", flows.seal(b"key", b"value")) == b"value"
     for key, sealed in [

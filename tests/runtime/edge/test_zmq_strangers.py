@@ -258,8 +258,9 @@ def test_the_secret_key_is_not_shown() -> None:
 def test_only_curve_is_admitted_whatever_the_listening_socket_says(network: ZmqNetwork) -> None:
     """A NULL or PLAIN request that reached the handler all the same."""
     alice, _ = network.started(ALICE)
-    assert alice._context is not None
-    asker = alice._context.socket(zmq.DEALER)
+    context = alice._context
+    assert context is not None
+    asker = context.socket(zmq.DEALER)
     asker.connect("inproc://zeromq.zap.01")
 
     asker.send_multipart([b"", b"1.0", b"7", b"sennit", b"10.0.0.1", b"", b"NULL"])
