@@ -117,10 +117,10 @@ class RpcServer:
         self._unread = UnreadAnswers(limits)
         self._log = SeldomLog(log, burst=LINES_PER_SUBJECT)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._stats = TransportStats()
-        self._zap = ZapHandler(self._context, self._user_by_key.__contains__, self._stats)
+        self.stats: Final = TransportStats()
+        self._zap = ZapHandler(self._context, self._user_by_key.__contains__, self.stats)
         self._socket = RpcSocket(_router(self._context, keys, limits))
-        self._connections = UserConnections(self._socket, limits, stats=self._stats, log=self._log)
+        self._connections = UserConnections(self._socket, limits, stats=self.stats, log=self._log)
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._is_closed = False
 

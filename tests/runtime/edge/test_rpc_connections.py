@@ -45,7 +45,7 @@ def test_strangers_that_say_nothing_leave_descriptors_to_users(
     with ExitStack() as strangers:
         for _ in range(few_descriptors // 4 + 10):
             strangers.enter_context(socket.create_connection((host, int(port))))
-        wait_until(lambda: network.server._stats.connections_cut >= 10)
+        wait_until(lambda: network.server.stats.connections_cut >= 10)
 
         assert network.client("ann").info().name == network.node.name
         assert in_use(network, "rpc_connections_silent_max") <= few_descriptors // 4
@@ -114,4 +114,4 @@ def test_a_user_that_sends_part_after_part_is_cut_and_others_are_served(network:
 
         assert network.client("ann").info().name == network.node.name
     wire.close()
-    assert network.server._stats.connections_cut == 1
+    assert network.server.stats.connections_cut == 1
