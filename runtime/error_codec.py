@@ -153,6 +153,11 @@ def message_of(error: BaseException) -> str:
     # A __str__ that fails must not hide the error that it belongs to.
     except Exception as broken:
         text = f"(its __str__ raised {type(broken).__name__})"
+    return bounded(text)
+
+
+def bounded(text: str) -> str:
+    """Return the text as it may cross: cut to a length, and such that it can be encoded."""
     if len(text) > ERROR_CHARACTERS_MAX:
         text = f"{text[:ERROR_CHARACTERS_MAX]}..."
     return well_formed(text)

@@ -24,11 +24,11 @@ from msgspec import Meta
 from runtime.codec import message
 from runtime.error_codec import (
     PackedError,
+    bounded,
     class_name_of,
     message_of,
     pack_error,
     unpack_error,
-    well_formed,
 )
 from runtime.errors import (
     ArgumentInvalid,
@@ -411,7 +411,7 @@ def failure(error: SennitError) -> Failure:
     if isinstance(error, FlowException):
         return Failure(name, text, flow_error=pack_error(error))
     if _CROSSING.get(name) is type(error):
-        arguments = [None if it is None else well_formed(str(it)) for it in error.args]
+        arguments = [None if it is None else bounded(str(it)) for it in error.args]
         return Failure(name, text, arguments)
     return Failure(name, text)
 

@@ -5,6 +5,7 @@ connections are those of programs that know nothing of each other. So not the ol
 are too many: the newest one is told so, and then hung up on.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import zmq
@@ -30,9 +31,20 @@ class UserConnections:
     """All of them, from when the socket is bound."""
 
     def __init__(
-        self, socket: RpcSocket, limits: RpcLimits, *, stats: TransportStats, log: SeldomLog
+        self,
+        socket: RpcSocket,
+        limits: RpcLimits,
+        *,
+        stats: TransportStats,
+        log: SeldomLog,
+        on_gone: Callable[[bytes], None],
     ) -> None:
+        """Watch over none yet. ``on_gone`` is called with a client whose connection has ended."""
         self._limits = limits
+        self._on_gone = on_gone
+        # Of a connection and the ROUTER's name for it, each way.
+        self._client_of: dict[int, bytes] = {}
+        self._fd_of: dict[bytes, int] = {}
         self._all = Connections(
             bounds=_bounds(limits), is_drained=socket.is_drained, stats=stats, log=log
         )
@@ -40,13 +52,17 @@ class UserConnections:
         self._alarm = Alarm()
         self._events = EventWatch(socket.raw, _EVENTS, self._note)
 
-    def admit(self, frame: zmq.Frame, user: UserName) -> bool:
-        """Take note of a request; False for a connection that is being hung up on.
+    def admit(self, frame: zmq.Frame, client: bytes, user: UserName) -> bool:
+        """Take note of a request of a client; False for a connection that is being hung up on.
 
         Raises `NodeBusy`, once, for one that is one too many.
         """
         fd: int = frame.get(zmq.SRCFD)
         self._all.delivered(fd, user)
+        if self._client_of.get(fd) != client and fd in self._all:
+            self._forget(fd)
+            self._forget(self._fd_of.get(client, -1))
+            self._client_of[fd], self._fd_of[client] = client, fd
         if not self._all.is_surplus(fd):
             return True
         if fd in self._told:
@@ -62,6 +78,12 @@ class UserConnections:
             f"user {user!r} has as many connections as there is room for ({most:,} at most); "
             "close some, or share one between the greenlets of a process"
         )
+
+    def drop(self, client: bytes) -> None:
+        """Hang up on a client that does not read; what waits for it is forgotten."""
+        fd = self._fd_of.get(client)
+        if fd is not None:
+            self._all.hang_up(fd, "it does not read its answers")
 
     def usage(self) -> list[tuple[str, int, int]]:
         """Return each limit by name, with what is used of it, or what one user uses at most."""
@@ -86,6 +108,15 @@ class UserConnections:
             self._all.opened(fd)
         else:
             self._all.closed(fd)
+            client = self._forget(fd)
+            if client is not None:
+                self._on_gone(client)
+
+    def _forget(self, fd: int) -> bytes | None:
+        client = self._client_of.pop(fd, None)
+        if client is not None:
+            del self._fd_of[client]
+        return client
 
 
 _WHY: Final = "more connections than a user may have"

@@ -120,7 +120,9 @@ class RpcServer:
         self.stats: Final = TransportStats()
         self._zap = ZapHandler(self._context, self._user_by_key.__contains__, self.stats)
         self._socket = RpcSocket(_router(self._context, keys, limits))
-        self._connections = UserConnections(self._socket, limits, stats=self.stats, log=self._log)
+        self._connections = UserConnections(
+            self._socket, limits, stats=self.stats, log=self._log, on_gone=self._gone
+        )
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._is_closed = False
 
@@ -202,7 +204,7 @@ class RpcServer:
         caller = Caller(client, number)
         user = self._user_by_key[str(frames[1].get(USER_ID)).encode()]
         try:
-            if not self._connections.admit(frames[1], user.name):
+            if not self._connections.admit(frames[1], client, user.name):
                 return
         except NodeBusy as busy:
             self._send(caller, _NOBODY, failure(busy))
@@ -376,8 +378,7 @@ class RpcServer:
             receipt = self._unread.new_receipt()
             self._socket.send([caller.client, VERSION, caller.number, receipt, body])
         except zmq.Again:
-            self._log.warn("unread", "an rpc client does not read its answers and is dropped")
-            self._watches.forget_client(caller.client)
+            self._drop(caller.client)
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
                 self._unread.gone(caller.client)
@@ -387,6 +388,19 @@ class RpcServer:
         else:
             if user:
                 self._unread.sent(caller.client, user, receipt, len(body))
+                if self._unread.is_hopeless(user):
+                    self._drop(self._unread.laziest(user))
+
+    def _drop(self, client: bytes) -> None:
+        """Hang up on a client that does not read, and so forget what waits for it."""
+        self._log.warn("unread", "an rpc client does not read its answers and is dropped")
+        self._connections.drop(client)
+        self._gone(client)
+
+    def _gone(self, client: bytes) -> None:
+        """Keep nothing more for a client whose connection has ended."""
+        self._unread.gone(client)
+        self._watches.forget_client(client)
 
 
 def _router(

@@ -3,7 +3,7 @@
 ZeroMQ takes an answer without telling whether anybody reads it, and counts messages, not bytes. So
 each answer has a receipt, random bytes that only who has read the answer can send back. That frees
 the answer and those before it, which arrive in order. What is large waits, or is refused, while
-much of the user's is unread; small answers are always sent, and ZeroMQ bounds their number.
+much of the user's is unread; small answers are sent all the same, until as much again is unread.
 """
 
 import secrets
@@ -24,10 +24,12 @@ OVERHEAD_BYTES: Final = 512
 class _Client:
     """What one connection has not read, by receipt, in order."""
 
-    __slots__ = ("share", "sizes")
+    __slots__ = ("extra", "share", "sizes")
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        # What it was sent since its user had no more room.
+        self.extra = 0
         self.sizes: dict[bytes, int] = {}
 
 
@@ -46,6 +48,20 @@ class UnreadAnswers:
         """Tell whether a large answer may be sent to one of the user's clients."""
         share = self._shares.get(user)
         return share is None or not share.is_passed
+
+    def is_hopeless(self, user: UserName) -> bool:
+        """Tell whether so much is unread that nothing more should be sent."""
+        if self.has_room(user):
+            return False
+        share = self._shares[user]
+        extra = sum(each.extra for each in self._clients.values() if each.share is share)
+        return extra > self._budget.per_peer
+
+    def laziest(self, user: UserName) -> bytes:
+        """Return the client of a user, who has some, that has read least of what it was sent."""
+        share = self._shares[user]
+        mine = {it: each for it, each in self._clients.items() if each.share is share}
+        return max(mine, key=lambda it: sum(mine[it].sizes.values()))
 
     def wait_for_room(self, user: UserName, seconds: float) -> bool:
         """Wait for room; only the calling greenlet waits. False when the time is over."""
@@ -68,8 +84,10 @@ class UnreadAnswers:
         if known is None:
             share = self._shares.setdefault(user, Share(self._budget))
             known = self._clients[client] = _Client(share)
-        known.sizes[receipt] = size + OVERHEAD_BYTES
-        known.share.add(size + OVERHEAD_BYTES)
+        cost = size + OVERHEAD_BYTES
+        known.extra = 0 if self.has_room(user) else known.extra + cost
+        known.sizes[receipt] = cost
+        known.share.add(cost)
 
     def read(self, client: bytes, receipt: bytes) -> None:
         """Learn that a client has read an answer and all before it; no effect if it has not."""

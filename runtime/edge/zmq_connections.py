@@ -144,6 +144,9 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._all
+
     def opened(self, fd: int) -> None:
         """Learn that somebody has connected; who it is shows with its first frame."""
         self.closed(fd)

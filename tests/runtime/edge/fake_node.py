@@ -143,6 +143,7 @@ class FakeNode:
         self.is_stopping = gevent.event.Event()
         self.forgotten: list[tuple[str, str]] = []
         self.retried: list[FlowId] = []
+        self.results_asked = 0
         self.started_ms = 1_700_000_000_000
 
     def start_flow(
@@ -309,6 +310,7 @@ class FakeNode:
         return self.detail(self.flow_of(flow_id))
 
     def result(self, flow_id: FlowId, timeout_seconds: float | None) -> FlowResult:
+        self.results_asked += 1
         flow = self.flow_of(flow_id)
         if not flow.ended.wait(timeout_seconds):
             raise ResultNotReady(f"flow {flow_id} has not ended yet")

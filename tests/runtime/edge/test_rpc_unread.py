@@ -13,16 +13,20 @@ import zmq.green
 from runtime.codec import decode, encode
 from runtime.edge import rpc_server
 from runtime.edge.rpc_unread import OVERHEAD_BYTES, UnreadAnswers
+from runtime.errors import PermissionDenied
 from runtime.ids import UserName
-from runtime.limits import MIB, RpcLimits
-from runtime.operations import FlowDetail, FlowResult
+from runtime.limits import ERROR_CHARACTERS_MAX, MIB, RpcLimits
+from runtime.operations import Arguments, FlowDetail, FlowResult
 from runtime.rpc_messages import (
     RECEIPT_EVERY_BYTES,
+    STILL_THERE_SECONDS,
     VERSION,
     Answer,
     Failure,
     GetInfo,
     GetResult,
+    NodeBusy,
+    failure,
 )
 from tests.runtime.edge.rpc_network import SECONDS, Network
 
@@ -90,17 +94,14 @@ def in_use(network: Network) -> dict[str, int]:
 def ask_for_too_much(network: Network, deaf: Deaf) -> None:
     """Ask for many results, and return when no more of them are sent."""
     body = encode(GetResult(ended_flow(network), 0))
+    asked = network.node.results_asked + RESULTS
     for _ in range(RESULTS):
         deaf.ask(body)
     while (
-        unread(network) <= LIMITS.rpc_unread_bytes_per_user_max
-        or in_use(network)["rpc_requests_per_user_max"] + sent(network) < RESULTS
+        network.node.results_asked < asked
+        or unread(network) <= LIMITS.rpc_unread_bytes_per_user_max
     ):
         gevent.sleep(0)
-
-
-def sent(network: Network) -> int:
-    return unread(network) // RESULT_BYTES
 
 
 def unread(network: Network) -> int:
@@ -250,3 +251,53 @@ def test_requests_of_very_many_parts_are_refused_before_they_are_decoded(
         assert answer.error_class == "BadRequest"
         assert "more than 10,000 parts" in answer.text
     assert not decoded
+
+
+def test_who_asks_on_and_on_and_reads_nothing_is_hung_up_on_and_forgotten(
+    network: Network, deaf: Deaf
+) -> None:
+    # Breaks when what is small is sent without end.
+    network.server.close()
+    network.endpoint = "tcp://127.0.0.1:*"
+    network.server = network.serve(RpcLimits(rpc_unread_bytes_per_user_max=50_000))
+    honest = network.client("ann")
+    honest.info()
+    lazy = Deaf(network)
+    with closing(lazy):
+        for _ in range(1_000):
+            lazy.ask(encode(GetInfo()))
+            gevent.sleep(0)
+            assert unread(network) <= 2 * 50_000 + 10_000
+        while not network.server.stats.connections_cut:
+            gevent.sleep(0)
+
+        assert network.client("sam").info().commits == 42
+        while True:
+            try:
+                honest.info()
+            except NodeBusy:
+                gevent.sleep(0.01)
+            else:
+                break
+
+
+def test_what_waits_for_a_client_is_forgotten_when_its_connection_ends(network: Network) -> None:
+    # Breaks when a client that has gone is found out only by what it is sent.
+    gone = Deaf(network)
+    ask_for_too_much(network, gone)
+
+    gone.close()
+
+    with gevent.Timeout(STILL_THERE_SECONDS / 2):
+        while unread(network) > LITTLE:
+            gevent.sleep(0)
+
+
+def test_what_a_request_gets_back_of_itself_is_bounded(network: Network) -> None:
+    client = network.client("bob")
+
+    with pytest.raises(PermissionDenied) as denied:
+        client.start("x" * 16_000, Arguments(), None, "attach_if_same")
+
+    assert len(encode(failure(denied.value))) < 3 * ERROR_CHARACTERS_MAX
+    assert len(str(denied.value)) < 2 * ERROR_CHARACTERS_MAX
