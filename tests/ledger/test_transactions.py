@@ -309,6 +309,16 @@ def test_the_builder_refuses_a_state_twice() -> None:
             add(state)
 
 
+def test_the_builder_does_not_consume_what_it_reads() -> None:
+    state = Ledger(NOTARY.party).issue(LAMP)
+    builder = TransactionBuilder(NOTARY.party)
+    builder.add_reference(state)
+
+    for add in (builder.add_input, builder.add_reference):
+        with pytest.raises(MisuseError, match="already an input or a reference"):
+            add(state)
+
+
 def test_the_builder_reads_only_what_its_notary_watches_over() -> None:
     builder = TransactionBuilder(NOTARY.party)
 

@@ -6,9 +6,14 @@ from ledger.builder import TransactionBuilder
 from ledger.hashing import SecureHash
 from ledger.signatures import notarise_many
 from ledger.states import ContractState, StateAndRef
-from ledger.stores.transactions import VERIFIED, add_unverified, add_verified
+from ledger.stores.transactions import (
+    VERIFIED,
+    add_unnotarised,
+    add_unverified,
+    add_verified,
+)
 from ledger.transactions import SignedTransaction
-from runtime import StoreTxn, atomic
+from runtime import Party, StoreTxn, atomic
 from runtime.testing.network import SimulatedNode
 from tests.ledger.flows import histories
 from tests.ledger.flows.net import Net, row
@@ -55,6 +60,11 @@ def keep_verified(txn: StoreTxn, transactions: list[SignedTransaction]) -> None:
 def keep_unverified(txn: StoreTxn, transactions: list[SignedTransaction]) -> None:
     for signed in transactions:
         add_unverified(txn, signed)
+
+
+@atomic
+def keep_unnotarised(txn: StoreTxn, signed: SignedTransaction, initiator: Party) -> None:
+    add_unnotarised(txn, signed, initiator=initiator, now_ms=0)
 
 
 def give(node: SimulatedNode, *transactions: SignedTransaction) -> None:

@@ -6,7 +6,7 @@ from ledger.flows.identities import (
     send_identities,
     swap_identities,
 )
-from ledger.flows.keys import fresh_identity, known_owners
+from ledger.flows.keys import fresh_identity, known_owners, register_identity
 from ledger.flows.storing import stored_transaction
 from ledger.identity import OneTimeIdentity
 from ledger.states import changed
@@ -86,7 +86,31 @@ def mis_sync(session: Session) -> None:
     """Show identities that are somebody else's, or too many."""
     way = session.receive(str).unwrap(lambda told: told)
     ours = fresh_identity()
-    session.send(IdentitiesShown((ours, ours) if way == "twice" else (_identity_of_another(),)))
+    shown = {
+        "twice": (ours, ours),
+        "too many": (ours, fresh_identity()),
+        "somebody elses": (_identity_of_another(),),
+    }
+    session.send(IdentitiesShown(shown[way]))
+
+
+@flow(name="tests.carry_to")
+def carry_to(peer: Party, key: PublicKey) -> None:
+    """Show a peer whose a key is, which need not be ours."""
+    initiate(peer).send(_known_identity(key))
+
+
+@responder(carry_to)
+def learn(session: Session) -> None:
+    """Remember whose key it is, whoever shows it."""
+    session.receive(OneTimeIdentity).unwrap(register_identity)
+
+
+@step(kind="pure")
+def _known_identity(key: PublicKey) -> OneTimeIdentity:
+    identity = identity_of(service(Host), key)
+    assert identity is not None
+    return identity
 
 
 @step(kind="pure")

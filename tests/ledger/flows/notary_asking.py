@@ -18,7 +18,7 @@ from ledger.flows.notarise import (
 )
 from ledger.flows.resolve import send_transaction
 from ledger.hashing import SecureHash
-from ledger.signatures import TransactionSignature
+from ledger.signatures import TransactionSignature, notarise_many
 from ledger.states import StateAndRef, StateRef
 from ledger.tearoff import for_notary
 from ledger.transactions import SignedTransaction
@@ -120,16 +120,25 @@ def answering(what: str) -> Responder:
             "busy": BusyRefusal(30),
             "conflict about nothing": ConflictRefusal(Conflict(request.filtered.id, ())),
             "conflict about others": ConflictRefusal(Conflict(request.filtered.id, (CONSUMED,))),
-            "conflict of another": ConflictRefusal(Conflict(CONSUMED.consumer_hash, (CONSUMED,))),
+            "conflict of another": ConflictRefusal(
+                Conflict(CONSUMED.consumer_hash, _as_consumed(request))
+            ),
             "nonsense": NotaryAnswer(),
             "forged": Notarised(TransactionSignature(me().key, bytes(64))),
             "other key": Notarised(
-                TransactionSignature(other.public, other.sign(request.filtered.id.digest))
+                *notarise_many(
+                    [request.filtered.id], other.public, lambda _, content: other.sign(content)
+                )
             ),
         }
         session.send(answers[what])
 
     return responder(notarise)(answer)
+
+
+def _as_consumed(request: NotarisationRequest) -> tuple[ConsumedState, ...]:
+    refs = claim_of(request.filtered).inputs
+    return tuple(ConsumedState(ref, CONSUMED.consumer_hash, CONSUMED.kind) for ref in refs)
 
 
 def sending_away(wait_seconds: float) -> Responder:

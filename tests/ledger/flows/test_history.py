@@ -15,7 +15,7 @@ from ledger.errors import (
     TransactionMalformed,
 )
 from ledger.flows import resolve
-from ledger.flows.history import Node, in_order, verify_history
+from ledger.flows.history import Node, Walked, in_order, verify_history, walk
 from ledger.flows.resolve import (
     AttachmentBatch,
     FetchAttachments,
@@ -34,6 +34,7 @@ from tests.ledger.flows.history_scenes import (
     chain,
     give,
     is_verified,
+    keep_unnotarised,
     keep_unverified,
     made,
     output,
@@ -86,6 +87,18 @@ def test_what_another_flow_has_left_unverified_is_verified_now() -> None:
     send(net, links[-1])
 
     assert all(is_verified(net.bob, link) for link in links[:-1])
+
+
+def test_a_walk_tells_what_is_verified_from_what_is_not_and_from_what_has_to_be_fetched() -> None:
+    net = Net(histories)
+    verified, unverified, waiting = (made(net) for _ in range(3))
+    give(net.bob, verified)
+    net.bob.host.run_atomic(keep_unverified, [unverified])
+    net.bob.host.run_atomic(keep_unnotarised, waiting, net.alice.party)
+
+    walked = net.bob.host.run_atomic(walk, (verified.id, unverified.id, waiting.id))
+
+    assert walked == Walked((Node.of(unverified),), (waiting.id,))
 
 
 def test_a_long_chain_comes_in_few_rounds() -> None:
@@ -284,6 +297,21 @@ def test_attachments_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(net.bob.host.scan(ATTACHMENTS, b"", None))) == 5
 
 
+@pytest.mark.parametrize(("size", "served"), [(1, 1), (119, 1), (120, 2), (1_000, 5)])
+def test_a_vendor_sends_as_many_attachments_at_once_as_fit_and_always_one(
+    size: int, served: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(histories)
+    names = tuple(
+        net.alice.start_flow(histories.attach, bytes([number]) * 60).result() for number in range(5)
+    )
+    signed = made(net, attachments=names)
+    give(net.alice, signed)
+    monkeypatch.setattr(resolve, "BATCH_BYTES_TARGET", size)
+
+    assert ask(net, signed, FetchAttachments(names)) == [served]
+
+
 # The receiver
 
 
@@ -299,7 +327,12 @@ def test_an_offer_is_one_transaction_or_states() -> None:
     net = Net(histories)
     signed = made(net)
 
-    for first in (Offer(), Offer((signed, signed)), Offer((), (output(signed),))):
+    for first in (
+        Offer(),
+        Offer((signed, signed)),
+        Offer((), (output(signed),)),
+        Offer((signed,), (output(signed),)),
+    ):
         assert isinstance(mislead(net, first), ResolutionFailed)
 
 
@@ -309,7 +342,6 @@ def test_transactions_that_nobody_asked_for_are_refused() -> None:
     stranger = made(net)
 
     for batch in (
-        (),
         (stranger,),
         (links[2], stranger),
         (links[2], links[2]),
@@ -317,6 +349,7 @@ def test_transactions_that_nobody_asked_for_are_refused() -> None:
     ):
         error = mislead(net, Offer((links[3],)), TransactionBatch(batch))
         assert isinstance(error, ResolutionFailed)
+        assert "which nobody asked for" in str(error)
     assert row(net.bob, stranger.id) is None
 
 

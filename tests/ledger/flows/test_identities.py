@@ -3,6 +3,7 @@
 import pytest
 
 from ledger.errors import IdentityUnproven, SessionMissing
+from ledger.flows import identities
 from ledger.stores.identities import OWN_KEYS, own_keys, owner_of
 from runtime.errors import MisuseError
 from runtime.keys import PrivateKey, PublicKey
@@ -20,6 +21,7 @@ def anonymous_parties(net: Net) -> list[PublicKey]:
 
 def agreed() -> Net:
     net = Net(deals, identity_flows)
+    net.notary.host.register(identity_flows)
     net.alice.start_flow(
         deals.agree_anonymously, net.bob.party, net.bank.party, net.notary.party
     ).result()
@@ -96,6 +98,17 @@ def can_sign(net: Net, key: PublicKey) -> bool:
     return True
 
 
+def test_a_key_is_taken_from_whoever_has_its_proof_when_nobody_is_expected() -> None:
+    net = agreed()
+    _, theirs = anonymous_parties(net)
+
+    shown = net.alice.start_flow(identity_flows.carry_to, net.notary.party, theirs)
+
+    assert shown.result() is None
+    net.network.run()
+    assert owner_of(net.notary.host, theirs) == net.bob.party
+
+
 def test_an_unknown_party_has_no_owner() -> None:
     net = Net(identity_flows)
     stranger = AnonymousParty(PrivateKey.from_seed(b"8" * 32).public)
@@ -120,10 +133,17 @@ def test_a_peer_can_not_swap_in_what_is_not_its_own(way: str, reason: str) -> No
 
 @pytest.mark.parametrize(
     ("way", "reason"),
-    [("twice", "each once"), ("somebody elses", "expected a key of O=Bob")],
+    [
+        ("twice", "each once"),
+        ("too many", "1 one-time keys at most"),
+        ("somebody elses", "expected a key of O=Bob"),
+    ],
 )
-def test_a_peer_can_only_show_what_is_its_own(way: str, reason: str) -> None:
+def test_a_peer_can_only_show_what_is_its_own(
+    way: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = agreed()
+    monkeypatch.setattr(identities, "KEYS_MAX", 1)
 
     with pytest.raises(IdentityUnproven, match=reason):
         net.alice.start_flow(identity_flows.sync_from_cheat, net.bob.party, way).result()

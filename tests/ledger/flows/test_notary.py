@@ -28,6 +28,7 @@ from ledger.hashing import SecureHash
 from ledger.install import install
 from ledger.signatures import TransactionSignature
 from ledger.states import StateRef, as_type
+from ledger.stores.coins import SPENT_COINS
 from ledger.stores.notary import GRANTS, REQUESTS
 from ledger.stores.transactions import TRANSACTIONS
 from ledger.tearoff import FilteredTransaction, filter_transaction, for_notary
@@ -45,6 +46,7 @@ from tests.ledger.flows.net import Net, balance
 from tests.ledger.parties import SALT, Deal, Do, Thing
 
 WINDOW = TimeWindow(EPOCH_MS, EPOCH_MS + 3_600_000)
+LOST = StateRef(SecureHash.of(b"lost"), 0)
 
 
 def built(net: Net, notary: Party | None = None) -> SignedTransaction:
@@ -53,6 +55,14 @@ def built(net: Net, notary: Party | None = None) -> SignedTransaction:
         deals.build, [net.alice.party], "x", notary or net.notary.party, [], WINDOW
     )
     return handle.result()
+
+
+def consuming(net: Net, ref: StateRef, salt: bytes = bytes(32)) -> SignedTransaction:
+    """Return a transaction of Alice that consumes a state, whoever's it is."""
+    groups = [list(built(net).transaction.components(group)) for group in Group]
+    groups[Group.INPUTS] = [encode(ref)]
+    wire = WireTransaction.of(groups, salt)
+    return SignedTransaction(wire.encoded).signed_by([net.alice.party.key], net.alice.signer.sign)
 
 
 def request(
@@ -186,6 +196,26 @@ def test_what_another_has_signed_can_not_be_asked_for_again_by_us() -> None:
     assert list(net.notary.host.scan(GRANTS, b"", None)) == []
 
 
+def test_what_was_granted_to_another_can_not_be_looked_up_in_its_name() -> None:
+    net = Net(deals)
+    signed = built(net)
+    net.alice.start_flow(notarise, signed).result()
+    good = request(net, signed)
+
+    answer = asked(net, NotarisationRequest(good.filtered, net.bob.party, good.signature, True))
+
+    assert isinstance(answer, RequestRefusal)
+
+
+def test_a_validating_notary_has_nothing_sent_for_a_request_that_it_refuses() -> None:
+    net = Net(deals, notary="validating")
+    good = request(net, built(net))
+
+    answer = asked(net, NotarisationRequest(good.filtered, net.alice.party, bytes(64)))
+
+    assert isinstance(answer, RequestRefusal)
+
+
 def test_states_under_the_id_of_another_transaction_are_refused() -> None:
     net = Net(deals)
     shown = for_notary(built(net).transaction)
@@ -224,7 +254,7 @@ def test_what_a_notary_answers_becomes_its_error(
     answer: str, error: type[NotaryError], text: str
 ) -> None:
     net = Net(deals)
-    signed = built(net)
+    signed = consuming(net, LOST)
     net.notary.host.registry.responders[notarise.name] = notary_asking.answering(answer)
 
     with pytest.raises(error, match=text):
@@ -252,11 +282,7 @@ def test_a_busy_or_broken_notary_is_asked_again_and_again() -> None:
 
 def test_a_history_that_the_client_lacks_makes_the_transaction_invalid() -> None:
     net = Net(deals, notary="validating")
-    lost = StateRef(SecureHash.of(b"lost"), 0)
-    groups = [list(built(net).transaction.components(group)) for group in Group]
-    groups[Group.INPUTS] = [encode(lost)]
-    wire = WireTransaction.of(groups, bytes(32))
-    signed = SignedTransaction(wire.encoded).signed_by([net.alice.party.key], net.alice.signer.sign)
+    signed = consuming(net, LOST)
 
     with pytest.raises(TransactionInvalid, match="not in the store"):
         net.alice.start_flow(notarise, signed).result()
@@ -432,6 +458,27 @@ def test_a_coin_that_turned_out_spent_is_not_paid_with_again() -> None:
     net.pay(net.alice, net.bob, 60)
 
     assert balance(net.bob) == 60
+
+
+def test_a_conflict_about_a_state_that_is_not_in_our_vault_is_its_error() -> None:
+    net = Net(deals)
+    net.alice.start_flow(notarise, consuming(net, LOST)).result()
+
+    with pytest.raises(NotaryConflict):
+        net.alice.start_flow(notarise, consuming(net, LOST, b"2" * 32)).result()
+
+    assert list(net.alice.host.scan(SPENT_COINS, b"", None)) == []
+
+
+def test_a_coin_that_we_know_to_be_spent_is_not_set_aside() -> None:
+    net = Net(deals)
+    coin = StateRef(net.issue(net.alice, 100), 0)
+    net.pay(net.alice, net.bob, 100)
+
+    with pytest.raises(NotaryConflict):
+        net.alice.start_flow(notarise, consuming(net, coin)).result()
+
+    assert list(net.alice.host.scan(SPENT_COINS, b"", None)) == []
 
 
 def test_a_party_with_the_notarys_key_can_not_print_what_the_notary_then_grants() -> None:

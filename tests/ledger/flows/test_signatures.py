@@ -84,6 +84,14 @@ def test_what_its_proposer_has_not_signed_is_not_signed_by_others() -> None:
         ).result()
 
 
+def test_what_only_we_have_to_sign_needs_no_signature_of_its_proposer() -> None:
+    net = Net(deals, misbehaviour)
+    bob = net.bob.party.key
+    unsigned = SignedTransaction(_deal_of(net, signers=[bob]).wire)
+
+    net.alice.start_flow(misbehaviour.ask_for, unsigned, net.bob.party, [bob]).result()
+
+
 @pytest.mark.parametrize("which", ["not ours", "not required", "none", "twice"])
 def test_a_signer_signs_only_with_keys_of_its_own_that_have_to(which: str) -> None:
     net = Net(deals, misbehaviour)
