@@ -24,7 +24,6 @@ A_COUNT: Final = "counts work that must not be done; its result looks the same"
 STATE: Final = "puts a node into a state that no verb leads to"
 AN_INDEX: Final = "compares an index with what it is made from, row by row"
 A_DRIVER: Final = "drives a simulation from the hub, where the verbs of a node can't wait"
-LATER: Final = "asks for what the verbs of a node could say; to be mended"
 A_PART: Final = "tests that part of the engine by itself"
 
 PRIVATE: Final = {
@@ -48,28 +47,22 @@ PRIVATE: Final = {
 }
 
 INSIDE_OF_ENGINES: Final = {
-    "ledger/flows/test_busy_notary.py": (1, LATER),
-    "ledger/flows/test_finality.py": (3, LATER),
-    "ledger/flows/test_history.py": (3, LATER),
-    "ledger/flows/test_notary.py": (2, LATER),
-    "ledger/flows/test_recovery.py": (1, LATER),
     "runtime/engine/scenes.py": (1, A_PART),
     "runtime/engine/test_full_journals.py": (1, STATE),
-    "runtime/engine/test_greenlets.py": (4, MEMORY),
+    "runtime/engine/test_greenlets.py": (2, MEMORY),
     "runtime/engine/test_holding.py": (1, A_PART),
     "runtime/engine/test_hospital.py": (1, A_DEVICE),
     "runtime/engine/test_live_flows.py": (2, A_PART),
     "runtime/engine/test_on_gevent.py": (1, A_PART),
     "runtime/engine/test_open_batch.py": (2, A_PART),
     "runtime/engine/test_refusing_to_end.py": (1, MEMORY),
-    "runtime/engine/test_sessions_over.py": (4, MEMORY),
+    "runtime/engine/test_sessions_over.py": (3, MEMORY),
     "runtime/engine/test_subflows.py": (1, A_MOMENT),
     "runtime/engine/test_unreadable_rows.py": (1, STATE),
     "runtime/engine/test_unwinding.py": (2, MEMORY),
-    "runtime/test_flow_pages.py": (5, A_COUNT),
-    "samples/test_trade.py": (1, LATER),
-    "simulation/floor.py": (6, A_DRIVER),
-    "simulation/scenarios.py": (5, A_DRIVER),
+    "runtime/test_flow_pages.py": (2, A_COUNT),
+    "simulation/floor.py": (2, A_DRIVER),
+    "simulation/scenarios.py": (2, A_DRIVER),
 }
 
 # Of other people, who use the underscore in their own way.

@@ -1,6 +1,7 @@
 """Lists of flows, page by page: what a page shows, and that it reads little more than that."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -65,6 +66,9 @@ class RecordingStore(CountingStore):
         super().submit(batch, on_durable)
 
 
+S = TypeVar("S", bound=CountingStore)
+
+
 @pytest.fixture
 def network() -> SimulatedNetwork:
     return SimulatedNetwork()
@@ -101,9 +105,15 @@ def count_of(node: SimulatedNode, space: Space) -> int:
     return sum(1 for _ in node.host.scan(space, b"", None))
 
 
+def watch_store(node: SimulatedNode, kind: type[S]) -> S:
+    """Have the engine of a node read and write by a store that counts or records."""
+    commits = node.running.commits
+    commits.store = store = kind(commits.store)
+    return store
+
+
 def counted(node: SimulatedNode) -> tuple[EngineOperations, CountingStore]:
-    store = node.running.commits.store = CountingStore(node.running.commits.store)
-    return node.operations, store
+    return node.operations, watch_store(node, CountingStore)
 
 
 def kept_id(number: int) -> str:
@@ -246,7 +256,7 @@ def test_a_page_before_what_is_no_id_is_refused(node: SimulatedNode) -> None:
 
 
 def test_a_result_and_its_index_come_and_go_in_the_same_batch(node: SimulatedNode) -> None:
-    store = node.running.commits.store = RecordingStore(node.running.commits.store)
+    store = watch_store(node, RecordingStore)
     flow_id = start(node, add, 1, 2, client_id="once")
     user = UserName(node.flow(flow_id).row.user)
 

@@ -15,6 +15,7 @@ from ledger.stores.transactions import verified_transaction
 from ledger.vault import Vault
 from runtime.errors import peer_of
 from runtime.host import Host
+from runtime.operations import FlowFilter
 from runtime.progress_tree import ProgressRow
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from runtime.testing.simulated_loop import NothingLeft
@@ -229,10 +230,8 @@ def test_progress_labels_are_those_of_the_sample_on_both_sides() -> None:
         "Awaiting transaction proposal",
         "Verifying and signing transaction proposal",
     ]
-    buyers = next(
-        run for run in market.buyer.running.manager.ended.values() if run.info.name.endswith("buy")
-    )
-    assert top_labels(buyers.tree.snapshot) == [
+    (buyers,) = market.buyer.flows(FlowFilter(name="*buy"))
+    assert top_labels(market.buyer.handle(buyers.id).progress.snapshot) == [
         "Waiting for seller trading info",
         "Verifying seller assets",
         "Generating and signing transaction proposal",

@@ -27,11 +27,9 @@ from ledger.stores.transactions import unnotarised_transactions, verified_transa
 from ledger.stores.vault import CONSUMED, all_rows
 from ledger.transactions import SignedTransaction
 from ledger.vault import Vault
-from runtime.core.flow_machine import Status
 from runtime.errors import FlowException, FlowKilled, UnexpectedFlowEnd
 from runtime.flow import Flow
 from runtime.host import Host
-from runtime.ids import FlowId
 from runtime.ports import Batch
 from runtime.testing.network import SimulatedNode
 from runtime.testing.world import Outcome, World
@@ -256,19 +254,21 @@ class Floor:
         """Have the operator of some node kill some flow there, a notary's among them."""
         self.errors = (FlowException, *KILLED)
         self.flows_are_killed = True
-        busy = [node for node in self.nodes if node.is_up and node.running.manager.runs]
+        busy = [node for node in self.nodes if node.is_up and node.info().flows_live]
         if busy and not self._is_tidy:
             node = self.world.random.choice(busy)
-            flow_id = self.world.random.choice(list(node.running.manager.runs))
+            manager = node.running.manager
+            flow_id = self.world.random.choice(list(manager.runs))
             self.world.recorder.note(f"the operator of {node.name} kills {flow_id}")
-            node.running.manager.kill(flow_id)
+            manager.kill(flow_id)
 
     def tidy_up(self) -> None:
         """Have the operators see after what is held, or waits for a notary, until nothing does."""
-        if self.world.is_mended and not any(_living(node) for node in self.nodes):
+        if self.world.is_mended and not any(_is_busy(node) for node in self.nodes):
             for node in self.nodes:
-                for flow_id in list(node.running.manager.runs):
-                    node.running.manager.kill(flow_id)
+                manager = node.running.manager
+                for flow_id in list(manager.runs):
+                    manager.kill(flow_id)
                 for tx_id in waiting_for_notary(node):
                     self.world.request(node, recover, tx_id)
             self._is_tidy = not any(waiting_for_notary(node) for node in self.nodes)
@@ -329,9 +329,9 @@ def _owned(node: SimulatedNode) -> list[ContractState]:
     return [row.state.data for row in rows if row.is_owned and row.status != CONSUMED]
 
 
-def _living(node: SimulatedNode) -> list[FlowId]:
-    runs = node.running.manager.runs
-    return [flow_id for flow_id, run in runs.items() if run.machine.status is not Status.HELD]
+def _is_busy(node: SimulatedNode) -> bool:
+    info = node.info()
+    return info.flows_live > info.flows_held
 
 
 def _holds_all(tx_id: SecureHash, nodes: tuple[SimulatedNode, ...]) -> None:

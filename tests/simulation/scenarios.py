@@ -251,7 +251,7 @@ def forget_sessions(node: SimulatedNode) -> None:
     if node.engine is None:
         return
     outbox = node.engine.outbox
-    for key, _ in list(node.engine.commits.scan(TOMBSTONES, b"", None)):
+    for key, _ in list(node.host.scan(TOMBSTONES, b"", None)):
         if len(key) == SESSION_ID_BYTES and not outbox.has(SessionId(key)):
             node.engine.commits.delete(TOMBSTONES, key)
 
@@ -270,14 +270,14 @@ def draining(world: World) -> None:
 def drain(world: World, node: SimulatedNode, times: int) -> None:
     """Let a node drain until no flow lives there, and again some time later."""
     may_start = all(request.flow_id is not None for request in world.requests)
-    if node.engine is not None:
-        manager = node.engine.manager
-        if not manager.is_draining:
-            manager.is_draining = times > 0 and may_start
+    if node.is_up:
+        info = node.info()
+        if not info.is_draining:
+            node.drain(is_on=times > 0 and may_start)
             times -= 1
-        elif not manager.runs:
-            manager.is_draining = False
-    if times > 0 or node.engine is None or node.engine.manager.is_draining:
+        elif not info.flows_live:
+            node.drain(is_on=False)
+    if times > 0 or not node.is_up or node.info().is_draining:
         world.after(world.random.random(), partial(drain, world, node, times))
 
 

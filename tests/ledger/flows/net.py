@@ -16,6 +16,7 @@ from ledger.stores.transactions import (
 from ledger.vault import Vault
 from runtime.flow import Flow, Responder
 from runtime.ids import FlowId
+from runtime.operations import FlowFilter
 from runtime.testing.memory_transport import Policy, deliver_all
 from runtime.testing.network import SimulatedNetwork, SimulatedNode
 from samples.finance import cash_flows, paper_flows
@@ -101,3 +102,15 @@ def locks(node: SimulatedNode) -> list[FlowId]:
 
 def amounts(found: list[ContractState]) -> list[int]:
     return sorted(state.amount.quantity for state in found if isinstance(state, FungibleState))
+
+
+def errors_of(node: SimulatedNode) -> list[Exception]:
+    """Return how flows of a node have failed lately, in the order of their ends."""
+    rows = node.flows(FlowFilter(statuses=["failed", "killed"]))
+    errors: list[Exception] = []
+    for row in sorted(rows, key=lambda row: row.ended_ms or 0):
+        try:
+            node.handle(row.id).result()
+        except Exception as error:
+            errors.append(error)
+    return errors

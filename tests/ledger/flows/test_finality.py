@@ -25,13 +25,13 @@ from ledger.stores.transactions import UNNOTARISED, VERIFIED
 from ledger.time_window import TimeWindow
 from ledger.transactions import SignedTransaction
 from ledger.uniqueness import ConsumedState
-from runtime.errors import UnexpectedFlowEnd
 from runtime.flow import responder
 from runtime.handle import FlowHandle
+from runtime.operations import FlowFilter
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
 from tests.ledger.flows import deals, impostors
-from tests.ledger.flows.net import Net, row, states, vault, waiting
+from tests.ledger.flows.net import Net, errors_of, row, states, vault, waiting
 from tests.ledger.parties import Deal
 
 
@@ -189,8 +189,7 @@ def test_a_participant_that_refuses_in_phase_one_makes_all_forget() -> None:
     for node in (net.alice, net.bob, net.bank):
         assert status(node, bad.id) is None
         assert not waiting(node)
-    failed = [run for run in net.bank.running.manager.ended.values() if run.error is not None]
-    assert isinstance(failed[-1].error, FinalityAborted)
+    assert isinstance(errors_of(net.bank)[-1], FinalityAborted)
 
 
 def test_what_needs_no_notary_reaches_all_that_want_it() -> None:
@@ -205,10 +204,6 @@ def test_what_needs_no_notary_reaches_all_that_want_it() -> None:
 
     assert status(net.alice, bad.id) == status(net.bank, bad.id) == VERIFIED
     assert status(net.bob, bad.id) is None
-
-
-def errors_of(node: SimulatedNode) -> list[BaseException]:
-    return [run.error for run in node.running.manager.ended.values() if run.error is not None]
 
 
 def simple(net: Net, *others: SimulatedNode) -> SignedTransaction:
@@ -322,8 +317,8 @@ def test_a_peer_whose_initiator_was_killed_is_held_and_keeps_the_transaction() -
     net.network.run_for(60)
 
     assert status(net.bob, tx_id) == UNNOTARISED
-    held = [run for run in net.bob.running.manager.runs.values() if run.hold_reason]
-    assert [type(run.error) for run in held] == [UnexpectedFlowEnd]
+    (held,) = net.bob.flows(FlowFilter(statuses=["held"]))
+    assert held.error.startswith("UnexpectedFlowEnd")
 
 
 def test_a_lost_transaction_is_recovered_from_the_notary() -> None:

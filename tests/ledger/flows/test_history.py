@@ -40,7 +40,7 @@ from tests.ledger.flows.history_scenes import (
     output,
     send,
 )
-from tests.ledger.flows.net import Net, row
+from tests.ledger.flows.net import Net, errors_of, row
 from tests.ledger.parties import Do, Thing
 
 
@@ -385,7 +385,7 @@ def test_what_is_here_without_the_notarys_signature_is_not_verified() -> None:
 
     send(net, made(net, output(unsigned)))
 
-    ended = [run.error for run in net.bob.running.manager.ended.values()]
+    ended = errors_of(net.bob)
     assert isinstance(ended[-1], ResolutionFailed)
     assert f"{unsigned.id} lacks signatures" in str(ended[-1])
     assert not is_verified(net.bob, unsigned)
@@ -439,7 +439,7 @@ def test_a_history_that_a_contract_rejects_stays_unverified() -> None:
     stored = row(net.bob, bad.id)
     assert stored is not None
     assert stored.status == UNVERIFIED
-    ended = [run.error for run in net.bob.running.manager.ended.values()]
+    ended = errors_of(net.bob)
     assert isinstance(ended[-1], ContractRejected)
 
 
@@ -455,7 +455,7 @@ def test_a_history_is_checked_to_have_the_states_that_are_consumed() -> None:
     ).result()
     net.network.run()
 
-    ended = [run.error for run in net.bob.running.manager.ended.values()]
+    ended = errors_of(net.bob)
     assert isinstance(ended[-1], TransactionMalformed)
     assert not is_verified(net.bob, middle)
 

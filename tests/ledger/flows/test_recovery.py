@@ -17,6 +17,7 @@ from ledger.transactions import SignedTransaction
 from runtime import responder
 from runtime.codec import replaced
 from runtime.handle import FlowHandle
+from runtime.operations import LIVE, FlowFilter
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
 from samples.finance import cash_flows
@@ -58,8 +59,8 @@ def held_by_bob(net: Net) -> SignedTransaction:
 
 
 def kill_all(node: SimulatedNode) -> None:
-    for flow_id in list(node.running.manager.runs):
-        node.kill(flow_id)
+    for each in node.flows(FlowFilter(statuses=sorted(LIVE))):
+        node.kill(each.id)
 
 
 def test_a_payment_whose_flow_ends_before_its_payee_holds_it_is_as_if_it_had_never_been() -> None:

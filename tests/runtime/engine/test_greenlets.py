@@ -253,11 +253,11 @@ def test_a_node_that_is_over_keeps_none(network: SimulatedNetwork, end: str) -> 
     for _ in range(3):
         alice.start_flow(wait_a_second)
     network.run()
-    engine = alice.running
-    assert engine.manager.greenlets.idle == 3
-    ghosts = [weakref.ref(each) for each in engine.manager.greenlets._idle]
+    greenlets = alice.running.manager.greenlets
+    assert greenlets.idle == 3
+    ghosts = [weakref.ref(each) for each in greenlets._idle]
 
-    engine.stop() if end == "stop" else engine.crash()
+    alice.stop() if end == "stop" else alice.crash()
 
-    assert engine.manager.greenlets.idle == 0
+    assert greenlets.idle == 0
     assert [each() for each in ghosts] == [None] * 3

@@ -249,9 +249,10 @@ def test_a_peer_that_ends_while_the_flow_is_held_frees_memory_and_a_retry_answer
     alice, bob = pair(network, *APPS)
     handle = alice.begin_flow(close_first, bob.party)
     network.run_for(50)
-    run = alice.running.manager.runs[handle.id]
+    manager = alice.running.manager
+    run = manager.runs[handle.id]
     run.unwind()
-    alice.running.manager.hospital.hold(run, RuntimeError("for a test"), "a test")
+    manager.hospital.hold(run, RuntimeError("for a test"), "a test")
     network.run_for(100)
     assert in_memory(alice, handle.id)[::2] == (0, 0)
 
