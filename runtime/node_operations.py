@@ -1,6 +1,7 @@
 """What operators can ask of a running node, answered from its engine."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from runtime.edge.watchdog import Watchdog
@@ -331,8 +332,9 @@ class EndedFlowWatch:
         """See `runtime.operations.FlowWatch`."""
 
 
+@cache
 def sennit_version() -> str:
-    """Return the installed version of this distribution."""
+    """Return the installed version of this distribution; looked up once, for that reads files."""
     try:
         return version("sennit")
     except PackageNotFoundError:
