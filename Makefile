@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-SOURCES := runtime ledger samples benchmarks tests
+SOURCES := sennit runtime ledger samples benchmarks tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 # Tools that read constraints.txt, and are no part of what it pins.
 TOOLS := .tools

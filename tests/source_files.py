@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PACKAGES: Final = ("runtime", "ledger", "samples", "benchmarks", "tests")
+PACKAGES: Final = ("sennit", "runtime", "ledger", "samples", "benchmarks", "tests")
 TEXT_SUFFIXES: Final = {".cfg", ".css", ".html", ".js", ".md", ".py", ".sh", ".toml", ".txt"}
 
 

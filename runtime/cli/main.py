@@ -1,13 +1,13 @@
 """The command ``sennit``: its groups, its version, its exit codes."""
 
-import io
-import sys
 from importlib import import_module
 from typing import Final
 
 import click
 
+from runtime.cli.open_files import COMMAND_FILES_MIN, allow_open_files
 from runtime.cli.outermost import OutermostGroup
+from runtime.cli.streams import prepare
 
 COMMANDS: Final = {
     "flow": "runtime.cli.flow:flow",
@@ -53,12 +53,10 @@ def _tell_version(ctx: click.Context, parameter: click.Parameter, is_asked: bool
 )
 def cli() -> None:
     """Durable flows between parties: make a network, run its nodes, start and follow flows."""
+    allow_open_files(COMMAND_FILES_MIN, COMMAND_FILES_MIN)
 
 
 def main() -> None:
     """Run the command with the arguments of the process, and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # What a terminal can't show must not end a command that has done its work.
-            stream.reconfigure(errors="backslashreplace")
+    prepare()
     cli(prog_name="sennit")

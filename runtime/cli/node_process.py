@@ -15,7 +15,9 @@ from typing import Protocol
 import click
 
 from runtime.cli.logs import log_to_stderr
+from runtime.cli.open_files import NODE_FILES_MIN, NODE_FILES_WANTED, allow_open_files
 from runtime.cli.signals import StopSignals
+from runtime.cli.streams import OutputFailed, give_up_output
 from runtime.config import NodeConfig
 from runtime.node import Node, tune_process
 from runtime.operations import NodeOperations
@@ -55,6 +57,7 @@ def run_node(
             "the directory can act as this node. For development only; see docs/operations.md",
             config.key_password.file,
         )
+    allow_open_files(NODE_FILES_MIN, NODE_FILES_WANTED)
     # A fault in C code, and SIGABRT, print where each thread is.
     faulthandler.enable()
     # Modules with flows lie beside the person who runs the node more often than in site-packages.
@@ -69,11 +72,20 @@ def supervise(node: RunningNode) -> None:
     signals = StopSignals(node.ask_to_stop)
     node.start()
     signals.is_started = True
-    click.echo(start_line(node.operations))
+    tell(start_line(node.operations))
     node.wait_until_asked_to_stop()
     node.stop()
     signals.close()
-    click.echo("stopped")
+    tell("stopped")
+
+
+def tell(line: str) -> None:
+    """Print a line, if it can be: a node goes on when nobody reads what it prints any more."""
+    try:
+        click.echo(line)
+    except (OutputFailed, OSError) as error:
+        give_up_output()
+        log.warning("standard output is given up: %s", error)
 
 
 def start_line(operations: NodeOperations) -> str:

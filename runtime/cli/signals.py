@@ -6,6 +6,7 @@ from running at all: then the kernel, which forgets our handler as it calls it, 
 the second signal. Both lose nothing, as `kill -9` does not.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -75,7 +76,8 @@ class StopSignals:
             os._exit(128 + number)
         self._is_stopping = True
         # Not by a stream, whose lock the blocked thread may have.
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
+        with contextlib.suppress(OSError):
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
         self._loop.run_callback_threadsafe(self._ask_to_stop)
 
 
