@@ -262,7 +262,9 @@ def from_pem(pem: bytes) -> list[bytes]:
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise CertificateInvalid("the PEM text", f"holds no certificates ({error})") from error
+        raise CertificateInvalid(
+            "the PEM text", "holds no certificates: it is empty, cut off, or something else"
+        ) from error
     return [certificate.public_bytes(Encoding.DER) for certificate in certificates]
 
 

@@ -8,9 +8,13 @@ import inspect
 import math
 import types
 from collections.abc import Iterable
+from typing import Final
 
 from runtime.errors import ArgumentInvalid
 from runtime.limits import NAME_CHARACTERS_MAX, USER_CHARACTERS_MAX, VERSION_MAX
+
+# Threads and sockets can't wait longer in one piece; it is a hundred years.
+_SECONDS_MAX: Final = 100 * 366 * 86_400.0
 
 
 def name(value: object, argument: str) -> str:
@@ -64,6 +68,17 @@ def real(value: object, argument: str, *, least: float, most: float) -> float:
     if math.isnan(value) or not least <= value <= most:
         raise ArgumentInvalid(argument, f"is {shown(value)}", f"Use {least:,} to {most:,}")
     return float(value)
+
+
+def wait_seconds(value: object, argument: str) -> float | None:
+    """Return how long to wait: seconds, none of them if negative; None, or infinity, for ever."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong_type(argument, value, "a number of seconds, like 1.5, or None")
+    if math.isnan(value):
+        raise ArgumentInvalid(argument, "is NaN", "Use a number of seconds, or None to wait on")
+    return None if value == math.inf else max(0.0, min(float(value), _SECONDS_MAX))
 
 
 def truth(value: object, argument: str) -> bool:

@@ -105,7 +105,9 @@ class ClientConfig:
                 return node
         short_names = [node.short_name for node in self.nodes]
         near = difflib.get_close_matches(name, short_names, n=1) or short_names
-        do = f"Did you mean {' or '.join(near)}?"
+        do = "Get the file anew from whoever made the network"
+        if near:
+            do = f"Did you mean {' or '.join(near)}?"
         raise ConfigurationError(str(self.path), f"lists no node {name!r}", do)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from runtime import checks
 from runtime.driver import driver_or_none
 from runtime.errors import InFlow, ResultNotReady
 from runtime.ids import FlowId
@@ -111,6 +112,7 @@ class FlowHandle(Generic[R_co]):
 
         Raises `NodeStopped` when the node stops; the flow goes on when it is back.
         """
+        timeout = checks.wait_seconds(timeout, "timeout")
         if self._end is None and self._cut_off is None:
             self._refuse_in_flow("wait for")
             loop = self._control.loop

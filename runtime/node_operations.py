@@ -17,6 +17,7 @@ from runtime.errors import (
     FlowFailed,
     FlowKilled,
     MisuseError,
+    NodeStopped,
     ResultNotReady,
     SennitError,
     UnknownFlow,
@@ -79,6 +80,8 @@ class EngineOperations:
     ) -> FlowId:
         """See `runtime.operations.NodeOperations`."""
         flow = self._engine.host.registry.flow(flow_name)
+        if client_id is None or self.find(user, client_id) is None:
+            self._refuse_without_store(flow.name)
         bound = flow.arguments.from_text(
             arguments.positional, arguments.named, convert=self._convert
         )
@@ -246,6 +249,15 @@ class EngineOperations:
         known = "; ".join(sorted(party.name for party in parties))
         problem = "is the name of several parties" if found else "is no party of this network"
         raise UnknownParty(f"{name!r} {problem}; it has: {known}")
+
+    def _refuse_without_store(self, flow_name: str) -> None:
+        """Refuse a start that could only wait, nobody knows how long, to become durable."""
+        trouble = self._engine.commits.store.status().trouble
+        if trouble:
+            raise NodeStopped(
+                f"{flow_name} was not started: the store of this node can't be written just now "
+                f"({trouble}). Make room or mend the disk; the node then goes on by itself"
+            )
 
     def _convert(self, annotation: object, text: str) -> object:
         return self.party(text) if annotation is Party else NotImplemented

@@ -138,6 +138,12 @@ def _key_file(directory: Path, user: str | None) -> Path:
         return next(iter(keys.values()))
     if DEFAULT_USER in keys:
         return keys[DEFAULT_USER]
+    if not keys:
+        raise ConfigurationError(
+            str(directory),
+            f"there is no key of a user, which is a file NAME{USER_KEY_SUFFIX}",
+            "Get yours from whoever made the network",
+        )
     raise ConfigurationError(
         str(directory), f"it has keys of {names}", "Say with --user NAME whose to use"
     )

@@ -7,6 +7,7 @@ import click
 
 from runtime.cli.connect import NodeChoice, node_options, open_client
 from runtime.cli.flow_view import detail_as_json, follow, report_link, show_detail
+from runtime.cli.matching import FLOWS_SHOWN, first_id_after
 from runtime.cli.matching import flow_id as matching_flow_id
 from runtime.cli.matching import flow_name as matching_flow_name
 from runtime.cli.output import packed_as_builtins, print_json, print_table, time_text
@@ -135,6 +136,7 @@ def list_flows(
     )
     with open_client(address) as client:
         page = client.flow_page(wanted)
+        trouble = client.info().store.trouble
     rows = page.rows
     if as_json:
         print_json(rows)
@@ -154,6 +156,12 @@ def list_flows(
                 )
                 for row in rows
             ],
+        )
+    if trouble:
+        click.echo(
+            f"the store of this node can't be written, so that its flows wait: {trouble}; see: "
+            "sennit node info",
+            err=True,
         )
     if page.rest_before is not None:
         click.echo(
@@ -252,7 +260,12 @@ def find_flow(client: RpcClient, text: str) -> FlowId:
         return FlowId(text)
     if 1 <= len(text) <= CLIENT_ID_CHARACTERS_MAX and (found := client.find(text)) is not None:
         return found.id
-    return matching_flow_id(text, client.flows(FlowFilter(limit=FLOWS_LIMIT_MAX)))
+    if (id_after := first_id_after(text)) is not None:
+        begun_so = client.flows(FlowFilter(limit=FLOWS_SHOWN, before=id_after))
+        if any(row.id.startswith(text.lower()) for row in begun_so):
+            return matching_flow_id(text.lower(), begun_so)
+    newest = client.flow_page(FlowFilter(limit=FLOWS_LIMIT_MAX))
+    return matching_flow_id(text, newest.rows, is_all=newest.rest_before is None)
 
 
 def only_node(choice: NodeChoice, words: tuple[str, ...]) -> RpcAddress:

@@ -8,6 +8,10 @@ from runtime.ids import FlowId
 from runtime.operations import FlowRow
 
 _NAMES_SHOWN = 6
+# One more than are named when several fit, so that it shows that there are more.
+FLOWS_SHOWN = _NAMES_SHOWN + 1
+
+_ID_FORM = "00000000-0000-0000-0000-000000000000"
 
 
 def flow_name(text: str, names: Sequence[str]) -> str:
@@ -30,10 +34,23 @@ def flow_name(text: str, names: Sequence[str]) -> str:
     raise UnknownFlow(f"this node has no flow {text!r}, and no other that could be started")
 
 
-def flow_id(text: str, rows: Sequence[FlowRow]) -> FlowId:
+def first_id_after(text: str) -> str | None:
+    """Return an id behind all that begin with ``text``; None if no id begins so.
+
+    A list of the flows before it begins with those: however many are newer, none is looked at.
+    """
+    begun, rest = text.lower(), _ID_FORM[len(text) :]
+    is_beginning = len(text) <= len(_ID_FORM) and all(
+        it == "-" if form == "-" else it in "0123456789abcdef"
+        for it, form in zip(begun, _ID_FORM, strict=False)
+    )
+    return begun + rest.replace("0", "f") if text and is_beginning else None
+
+
+def flow_id(text: str, rows: Sequence[FlowRow], *, is_all: bool = True) -> FlowId:
     """Return the id of the one flow with this id, client id, or beginning or end of an id.
 
-    Raises `UnknownFlow`, also if several fit.
+    Raises `UnknownFlow`, also if several fit. Unless it ``is_all``, there are older flows.
     """
     if not text:
         raise UnknownFlow("the id is empty; list the flows with: sennit flow list")
@@ -45,8 +62,15 @@ def flow_id(text: str, rows: Sequence[FlowRow]) -> FlowId:
     if fitting:
         ids = _list([row.id for row in fitting])
         raise UnknownFlow(f"{text!r} may be any of these flows; write more of it: {ids}")
+    if not is_all:
+        raise UnknownFlow(
+            f"no flow that you may see has an id that begins with {text!r}, or this client id of "
+            f"yours. For ends of ids, and client ids of others, only the newest {len(rows):,} were "
+            "looked at: give the beginning of the id"
+        )
     raise UnknownFlow(
-        f"this node has no flow {text!r} that you may see; list them with: sennit flow list"
+        f"this node has no flow {text!r} that you may see; list them with: sennit flow list. "
+        "A flow that ended without a client id is forgotten after a thousand others, and at a stop"
     )
 
 

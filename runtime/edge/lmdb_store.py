@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
 import greenlet
+import lmdb
 from gevent import get_hub
 from gevent.hub import Waiter
 from gevent.monkey import get_original
@@ -300,7 +301,9 @@ class LmdbStore:
         if alarm.message is None:
             log.warning("the store at %s can be written again", self._trees.where)
         else:
-            log.error(alarm.message, exc_info=alarm.error)
+            # The message says all of a disk that is full or fails; a stack would only hide it.
+            is_disk = isinstance(alarm.error, OSError | lmdb.Error)
+            log.error(alarm.message, exc_info=None if is_disk else alarm.error)
         if self._on_alarm is not None:
             try:
                 self._on_alarm(alarm.message)

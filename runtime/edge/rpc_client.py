@@ -16,6 +16,7 @@ import gevent
 import gevent.event
 import zmq
 
+from runtime import checks
 from runtime.codec import decode, encode
 from runtime.edge.rpc_pending import Pending
 from runtime.edge.rpc_socket import RpcSocket, dealer
@@ -138,6 +139,7 @@ class RpcClient:
         connect_seconds: float = CONNECT_SECONDS,
         on_link: Callable[[bool], None] = lambda is_up: None,
     ) -> None:
+        seconds = checks.wait_seconds(connect_seconds, "RpcClient(connect_seconds=...)")
         self.address = address
         self._on_link = on_link
         self._pending: dict[int, Pending] = {}
@@ -154,12 +156,12 @@ class RpcClient:
         self._connection = EventWatch(self._socket.raw, _EVENTS, self._connection_changed)
         self._reader = gevent.spawn(self._read)
         try:
-            self._connect(connect_seconds)
+            self._connect(seconds)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self, seconds: float) -> None:
+    def _connect(self, seconds: float | None) -> None:
         self._socket.raw.connect(self.address.endpoint)
         self._is_decided.wait(seconds)
         if self._refusal is not None:
@@ -264,7 +266,8 @@ class RpcClient:
 
         Raises `ResultNotReady` when the time is over. A node that restarts is waited for.
         """
-        ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        seconds = checks.wait_seconds(timeout_seconds, "timeout")
+        ends_at = None if seconds is None else time.monotonic() + seconds
         while True:
             left_ms = RESULT_WAIT_MS_MAX
             if ends_at is not None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 import pytest
 
 from runtime import HoldForOperator, flow
+from runtime.cli.matching import FLOWS_SHOWN, first_id_after
 from runtime.engine.flow_ids import flow_id_at, new_key
 from runtime.engine.result_index import RESULT_INDEX, keep_result
 from runtime.engine.results import RESULTS, Result, encode_row
@@ -268,3 +269,15 @@ def test_a_result_and_its_index_come_and_go_in_the_same_batch(node: SimulatedNod
         if RESULTS in batch.writes or RESULT_INDEX in batch.writes
     ]
     assert written == [(1, 2), (1, 2)]
+
+
+def test_the_beginning_of_an_id_is_found_behind_any_number_of_newer_flows(
+    node: SimulatedNode,
+) -> None:
+    asked = node.operations
+    oldest = flow_id_at(new_key(1_000, bytes(10)))
+    after = first_id_after(oldest[:-6])
+
+    rows = asked.flows(FlowFilter(limit=FLOWS_SHOWN, before=after)).rows
+
+    assert [row.id for row in rows] == [oldest]

@@ -17,6 +17,7 @@ from runtime import (
     Space,
     StoreTxn,
     atomic,
+    checks,
     flow,
     initiate,
     message,
@@ -333,3 +334,18 @@ def test_a_responder_that_a_session_can_not_be_given_to_is_refused(
 ) -> None:
     with pytest.raises(ArgumentInvalid, match="can't be called with a session"):
         responder("test.ask")(function)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "1", True])
+def test_a_time_to_wait_that_is_none_is_refused(wrong: object) -> None:
+    with pytest.raises(ArgumentInvalid, match="timeout"):
+        checks.wait_seconds(wrong, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"), [(None, None), (float("inf"), None), (-1, 0.0), (2, 2.0)]
+)
+def test_a_negative_time_is_none_and_infinity_is_for_ever(
+    given: float | None, waits: float | None
+) -> None:
+    assert checks.wait_seconds(given, "timeout") == waits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.cli.matching import flow_id, flow_name
+from runtime.cli.matching import first_id_after, flow_id, flow_name
 from runtime.errors import UnknownFlow
 
 NAMES = ["samples.trade.buy", "samples.loan.buy", "samples.trade.sell", "ledger.flows.finality"]
@@ -50,3 +50,24 @@ def test_an_empty_id_is_none() -> None:
 def test_a_node_without_flows_says_so() -> None:
     with pytest.raises(UnknownFlow, match="no other that could be started"):
         flow_name("x", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("01a2", "01a2ffff-ffff-ffff-ffff-ffffffffffff"),
+        ("01A20bb5-", "01a20bb5-ffff-ffff-ffff-ffffffffffff"),
+        ("01a20bb5-3", "01a20bb5-3fff-ffff-ffff-ffffffffffff"),
+        ("order-17", None),
+        ("01a20bb53", None),
+        ("", None),
+        ("0" * 37, None),
+    ],
+)
+def test_what_may_begin_an_id_has_an_id_behind_all_of_them(text: str, after: str | None) -> None:
+    assert first_id_after(text) == after
+
+
+def test_who_has_not_looked_at_all_flows_says_so() -> None:
+    with pytest.raises(UnknownFlow, match="only the newest 0 were looked at"):
+        flow_id("x", [], is_all=False)

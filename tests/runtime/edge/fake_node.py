@@ -301,10 +301,9 @@ class FakeNode:
             and (not flow_filter.statuses or flow.status in flow_filter.statuses)
             and flow.started_ms >= (flow_filter.since_ms or 0)
         ]
-        ids = [row.id for row in rows]
-        start = 0 if flow_filter.before is None else ids.index(flow_filter.before) + 1
-        end = start + flow_filter.limit
-        return FlowPage(rows[start:end], ids[end - 1] if len(rows) > end else None)
+        rows = [row for row in rows if row.id < (flow_filter.before or "g")]
+        end = flow_filter.limit
+        return FlowPage(rows[:end], rows[end - 1].id if len(rows) > end else None)
 
     def flow(self, flow_id: FlowId) -> FlowDetail:
         return self.detail(self.flow_of(flow_id))

@@ -96,6 +96,8 @@ def test_a_record_that_fails_is_written_again_and_told(
     assert "Make room or mend the disk" in in_time[0]
     assert in_time[1] is None
     assert "can be written again" in caplog.text
+    # The line says all of a disk's trouble; of what is no disk, where it came from is told.
+    assert ("Traceback" in caplog.text) == isinstance(error, MemoryError)
 
 
 @pytest.mark.parametrize(
