@@ -57,7 +57,9 @@ class Permissions:
         """Raise `PermissionDenied`, saying what is missing, unless the user may do ``verb``."""
         if not self.may(verb, is_own=is_own):
             section = _SECTION[verb]
-            whose = " of others" if section == "Read" and verb in _READ_OF_OWN else ""
+            whose = ""
+            if section == "Read" and verb in _READ_OF_OWN:
+                whose = " of others, and no flow of theirs has this id (any more)"
             raise _denied(user, f"use {verb!r} on flows{whose}", f"{section}.{verb}")
 
     def __str__(self) -> str:

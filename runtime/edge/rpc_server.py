@@ -81,7 +81,7 @@ UNREAD_SECONDS: Final = 20.0
 # Whose an answer is that is no user's: it is small, and is not counted.
 _NOBODY: Final = UserName("")
 
-# A client that asks without pause must not keep flows and other greenlets waiting.
+# A client that asks without pause, or watches much, must not keep flows and others waiting.
 REQUESTS_PER_TURN: Final = 64
 TURN_SECONDS: Final = 0.005
 
@@ -339,8 +339,12 @@ class RpcServer:
             self._watches.is_dirty.wait()
             self._watches.is_dirty.clear()
             dirty, self._watches.dirty = self._watches.dirty, {}
+            until = time.monotonic() + TURN_SECONDS
             for caller, watch in dirty.items():
                 self._push_one(caller, watch)
+                if time.monotonic() > until:
+                    gevent.sleep(0)
+                    until = time.monotonic() + TURN_SECONDS
             gevent.sleep(PUSH_PAUSE_SECONDS)
 
     def _push_one(self, caller: Caller, watch: Watch) -> None:

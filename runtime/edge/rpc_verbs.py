@@ -1,12 +1,17 @@
 """What each request of the RPC asks of the node, and whether its user may."""
 
-from typing import Protocol, assert_never
+from typing import Protocol, assert_never, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from runtime.errors import UnknownFlow
 from runtime.ids import FlowId, UserName
 from runtime.operations import (
     FLOWS_LIMIT_MAX,
     JOURNAL_LIMIT_MAX,
     FlowFilter,
+    NodeInfo,
     NodeOperations,
 )
 from runtime.permissions import Permissions
@@ -87,7 +92,7 @@ class RpcVerbs:
             case ListFlowKinds():
                 return FlowKinds(operations.flow_names())
             case GetInfo():
-                return operations.info()
+                return self._info(user)
             case ListFlows():
                 return operations.flows(_bounded(request.filter, user))
             case GetFlow():
@@ -152,11 +157,25 @@ class RpcVerbs:
             case _:
                 assert_never(request)
 
+    def _info(self, user: RpcUser) -> NodeInfo:
+        """Return who the node is; which flows it has trouble with, only to who may list all."""
+        info = self._operations.info()
+        if user.permissions.may("flows", is_own=False):
+            return info
+        shown = replace(cast(Struct, info), step_threads=[], left_behind=[], unreadable=[])
+        return cast(NodeInfo, shown)
+
     def require(self, user: RpcUser, verb: str, flow_id: str) -> None:
-        """Check the verb; whose flow it is matters only to who may not do it to all flows."""
+        """Check the verb; whose flow it is matters only to who may not do it to all flows.
+
+        To them, a flow of others and one that is not there are the same.
+        """
         if user.permissions.may(verb, is_own=False):
             return
-        is_own = self._operations.flow(FlowId(flow_id)).row.user == user.name
+        try:
+            is_own = self._operations.flow(FlowId(flow_id)).row.user == user.name
+        except UnknownFlow:
+            is_own = False
         user.permissions.require(user.name, verb, is_own=is_own)
 
 

@@ -59,7 +59,7 @@ def test_a_refusal_says_who_what_and_what_to_add() -> None:
         granted().require_start("ann", "a.b")
     with pytest.raises(PermissionDenied, match=r"may not use 'kill' on flows\. .* 'Operate\.kill'"):
         granted("Read").require("ann", "kill", is_own=True)
-    with pytest.raises(PermissionDenied, match=r"'flow' on flows of others\. .* 'Read\.flow'"):
+    with pytest.raises(PermissionDenied, match=r"'flow' on flows of others, .* 'Read\.flow'"):
         granted().require("ann", "flow", is_own=False)
 
 

@@ -144,6 +144,7 @@ class FakeNode:
         self.forgotten: list[tuple[str, str]] = []
         self.retried: list[FlowId] = []
         self.results_asked = 0
+        self.left_behind: list[str] = []
         self.started_ms = 1_700_000_000_000
 
     def start_flow(
@@ -383,6 +384,7 @@ class FakeNode:
             flows_held=sum(flow.status == "held" for flow in self.by_id.values()),
             flows_live=sum(not flow.ended.is_set() for flow in self.by_id.values()),
             is_draining=self.is_draining,
+            left_behind=self.left_behind,
             flows_started=1_007,
             flows_completed=1_001,
             flows_failed=4,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import zmq
+
 from runtime.edge.keystore import new_curve_keys
 from runtime.edge.rpc_client import RpcAddress, RpcClient
 from runtime.edge.rpc_server import RpcServer
@@ -77,3 +79,15 @@ class Network:
         for client in self.clients:
             client.close()
         self.server.close()
+
+
+def raw_socket(
+    network: Network, context: zmq.Context[zmq.Socket[bytes]], *, queued_max: int = 1_000
+) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.sndhwm = socket.rcvhwm = queued_max
+    socket.curve_publickey = network.keys["ann"].public_key
+    socket.curve_secretkey = network.keys["ann"].secret_key
+    socket.curve_serverkey = network.server_keys.public_key
+    socket.connect(network.endpoint)
+    return socket

@@ -1,6 +1,6 @@
 """RPC over real sockets with CURVE: who is admitted, who may do what, what is answered."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import gevent
@@ -94,6 +94,37 @@ def test_the_user_is_the_owner_of_the_key(network: Network) -> None:
     flow_id = network.client("bob").start_flow("trade.wait").id
 
     assert network.node.by_id[flow_id].user == "bob"
+
+
+@pytest.mark.parametrize("verb", ["flow", "result", "watch", "journal", "kill", "retry"])
+def test_a_user_does_not_learn_whether_others_have_a_flow(network: Network, verb: str) -> None:
+    # Breaks when a flow that is not there is told from one that may not be seen.
+    theirs = network.client("ann").start_flow("trade.wait").id
+    client = network.client("bob")
+    ask: dict[str, Callable[[FlowId], object]] = {
+        "flow": client.flow,
+        "result": lambda flow_id: client.result(flow_id, SECONDS),
+        "watch": lambda flow_id: next(client.watch(flow_id)),
+        "journal": lambda flow_id: next(client.journal(flow_id)),
+        "kill": client.kill,
+        "retry": client.retry,
+    }
+    told = []
+
+    for flow_id in (theirs, FlowId("0190-4711")):
+        with pytest.raises(PermissionDenied) as denied:
+            ask[verb](flow_id)
+        told.append(str(denied.value))
+
+    assert told[0] == told[1]
+
+
+def test_the_troubles_of_flows_are_shown_to_who_may_list_all(network: Network) -> None:
+    network.node.left_behind = ["0190-4711 trade.wait"]
+
+    seen = [network.client(name).info().left_behind for name in ("ann", "sam", "bob")]
+
+    assert seen == [["0190-4711 trade.wait"], ["0190-4711 trade.wait"], []]
 
 
 def test_the_same_client_id_gives_the_same_flow(network: Network) -> None:

@@ -1,9 +1,7 @@
 """RPC: watches, lost connections, bounds, and requests that make no sense."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Final
 
 import gevent
 import pytest
@@ -17,7 +15,7 @@ from runtime.edge.rpc_server import RpcServer
 from runtime.errors import BadMessage, FlowKilled, MisuseError, UnserialisableMessage
 from runtime.ids import FlowId
 from runtime.limits import MESSAGE_BYTES_MAX, RpcLimits
-from runtime.operations import Arguments, FlowDetail, NodeInfo
+from runtime.operations import Arguments, FlowDetail
 from runtime.rpc_messages import (
     VERSION,
     Answer,
@@ -33,9 +31,7 @@ from runtime.rpc_messages import (
     WatchFlow,
     error_of,
 )
-from tests.runtime.edge.rpc_network import SECONDS, Network
-
-REQUESTS: Final = 5_000
+from tests.runtime.edge.rpc_network import SECONDS, Network, raw_socket
 
 
 @pytest.fixture
@@ -237,18 +233,6 @@ def test_too_many_watches_of_one_user_are_refused_over_all_connections(network: 
     assert next(first).progress[0].status == "done"
 
 
-def raw_socket(
-    network: Network, context: zmq.Context[zmq.Socket[bytes]], *, queued_max: int = 1_000
-) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    socket.sndhwm = socket.rcvhwm = queued_max
-    socket.curve_publickey = network.keys["ann"].public_key
-    socket.curve_secretkey = network.keys["ann"].secret_key
-    socket.curve_serverkey = network.server_keys.public_key
-    socket.connect(network.endpoint)
-    return socket
-
-
 @pytest.mark.parametrize(
     "frames",
     [
@@ -359,33 +343,6 @@ def test_a_client_that_does_not_read_loses_its_watches_and_the_node_goes_on(
 
     assert "does not read its answers and is dropped" in caplog.text
     assert client.info().commits == 42
-    socket.close(linger=0)
-    context.term()
-
-
-def test_a_client_that_asks_without_pause_leaves_time_for_others(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken_by_turn: Counter[int] = Counter()
-    turn = 0
-    info = network.node.info
-
-    def counted() -> NodeInfo:
-        taken_by_turn[turn] += 1
-        return info()
-
-    monkeypatch.setattr(network.node, "info", counted)
-    context = zmq.green.Context()
-    socket = raw_socket(network, context, queued_max=0)
-
-    for _ in range(REQUESTS):
-        socket.send_multipart([VERSION, bytes(8), encode(GetInfo())])
-    while taken_by_turn.total() < REQUESTS:
-        gevent.sleep(0)
-        turn += 1
-
-    # Input that arrives and a turn of its own may fall together.
-    assert max(taken_by_turn.values()) <= 2 * rpc_server.REQUESTS_PER_TURN
     socket.close(linger=0)
     context.term()
 
