@@ -6,8 +6,8 @@ stands as `TransactionState`, whose ``packed`` field keeps the bytes that arrive
 them, once.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from ledger.hashing import HASH_BYTES, SecureHash
 from runtime.codec import Packed, message, pack, unpack_any, wire_name
 from runtime.errors import SennitError
 from runtime.keys import PublicKey
+from runtime.limits import MIB
 from runtime.party import AbstractParty, Party
 
 ColumnValue = str | int | bool | None
@@ -25,6 +26,12 @@ ColumnValue = str | int | bool | None
 
 ALWAYS_ACCEPT: Final = "always"
 """The only contract constraint so far: whatever is installed under the contract's name."""
+
+
+# Of the facts that are kept decoded, in their encoded form. An ordinary one has a few hundred
+# bytes, but a peer may send one of ten megabytes, and another.
+CACHED_BYTES_MAX: Final = MIB
+CACHED_MAX: Final = 1_024
 
 
 @message(name="ledger.ContractState")
@@ -144,7 +151,7 @@ class TransactionState:
     @property
     def data(self) -> ContractState:
         """Return the fact. Raises BadMessage if this node has no such type installed."""
-        return _state_of(self.packed)
+        return _decoded_ones.of(self.packed)
 
     @property
     def data_or_none(self) -> ContractState | None:
@@ -205,10 +212,35 @@ def changed(value: M, **fields: object) -> M:
     return cast(M, msgspec.structs.replace(cast(msgspec.Struct, value), **fields))
 
 
-# A transaction's states are looked at by contracts, vault and flows in turn; they are decoded once.
-@lru_cache(maxsize=1_024)
-def _state_of(packed: Packed) -> ContractState:
-    value = unpack_any(packed)
-    if not isinstance(value, ContractState):
-        raise TypeError(f"{packed.type} is registered, but is no contract state")
-    return value
+class _Decoded:
+    """The facts that were asked for last, by their bytes: a bounded number of these.
+
+    A transaction's states are looked at by contracts, vault and flows in turn.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Packed, ContractState] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, packed: Packed) -> ContractState:
+        """Return the fact in ``packed``; raises TypeError if it is none."""
+        known = self._kept.get(packed)
+        if known is not None:
+            self._kept.move_to_end(packed)
+            return known
+        value = unpack_any(packed)
+        if not isinstance(value, ContractState):
+            raise TypeError(f"{packed.type} is registered, but is no contract state")
+        if len(packed.body) <= CACHED_BYTES_MAX:
+            self._keep(packed, value)
+        return value
+
+    def _keep(self, packed: Packed, value: ContractState) -> None:
+        self._kept[packed] = value
+        self._bytes += len(packed.body)
+        while self._bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
+            oldest, _ = self._kept.popitem(last=False)
+            self._bytes -= len(oldest.body)
+
+
+_decoded_ones: Final = _Decoded()

@@ -12,7 +12,12 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 from ledger.components import SALT_BYTES, SINGLE_GROUPS, Group, group_roots, id_by
-from ledger.errors import SignaturesMissing, StateTypeUnknown, TransactionMalformed
+from ledger.errors import (
+    SignatureRejected,
+    SignaturesMissing,
+    StateTypeUnknown,
+    TransactionMalformed,
+)
 from ledger.hashing import SecureHash
 from ledger.ledger_transaction import Attachment, Command, LedgerTransaction
 from ledger.signatures import Sign, TransactionSignature, sign_one
@@ -276,9 +281,11 @@ class SignedTransaction:
     def verify_signatures_except(self, allowed_missing: Iterable[PublicKey]) -> None:
         """Return if every signature fits and only ``allowed_missing`` are missing.
 
-        Raises `SignatureRejected` or `SignaturesMissing`.
+        Raises `SignatureRejected` or `SignaturesMissing`. A signature that nobody asked for is
+        refused before any is checked: everybody who ever gets the transaction would check it too.
         """
         wire = self.transaction
+        self._check_needed()
         for signature in self.signatures:
             if signature.key == wire.notary_key:
                 signature.verify_notarys(wire.id)
@@ -288,6 +295,17 @@ class SignedTransaction:
         if missing:
             names = ", ".join(sorted(key.fingerprint() for key in missing))
             raise SignaturesMissing(str(wire.id), f"missing signatures of keys {names}")
+
+    def _check_needed(self) -> None:
+        wire, seen = self.transaction, set[PublicKey]()
+        for signature in self.signatures:
+            key = signature.key
+            if key in seen or key not in wire.required_keys:
+                why = "is there twice" if key in seen else "is not needed"
+                raise SignatureRejected(
+                    str(wire.id), f"the signature of key {key.fingerprint()} {why}"
+                )
+            seen.add(key)
 
 
 class Decoded:

@@ -218,12 +218,28 @@ def test_a_transaction_that_all_have_signed_verifies() -> None:
     assert str(signed) == f"transaction {signed.id}, 3 signatures"
 
 
-def test_a_signature_of_something_else_is_refused_even_if_not_required() -> None:
-    other = issue("other").to_wire(SALT)
-    signed = signed_by_alice().with_signatures(sign_one(other.id, BANK.key, BANK.sign))
+def test_a_signature_that_nobody_asked_for_is_refused_though_it_fits() -> None:
+    signed = signed_by_alice()
+    signed = signed.with_signatures(sign_one(signed.id, BANK.key, BANK.sign))
 
-    with pytest.raises(SignatureRejected, match=BANK.key.fingerprint()):
+    with pytest.raises(SignatureRejected, match=f"{BANK.key.fingerprint()} is not needed"):
         signed.verify_signatures_except({BOB.key, NOTARY.key})
+
+
+def test_a_signature_that_is_there_twice_is_refused() -> None:
+    signed = signed_by_alice()
+    twice = SignedTransaction(signed.wire, signed.signatures * 2)
+
+    with pytest.raises(SignatureRejected, match=f"{ALICE.key.fingerprint()} is there twice"):
+        twice.verify_signatures_except({BOB.key, NOTARY.key})
+
+
+def test_a_signature_of_something_else_is_refused() -> None:
+    other = issue("other").to_wire(SALT)
+    signed = signed_by_alice().with_signatures(sign_one(other.id, BOB.key, BOB.sign))
+
+    with pytest.raises(SignatureRejected, match=f"{BOB.key.fingerprint()} does not fit"):
+        signed.verify_signatures_except({NOTARY.key})
 
 
 def test_the_first_signature_of_a_key_stays() -> None:

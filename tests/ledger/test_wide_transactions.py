@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from ledger import transactions
+from ledger import states, transactions
 from ledger.amounts import Amount
 from ledger.builder import TransactionBuilder
 from ledger.components import Group
@@ -23,7 +23,7 @@ from ledger.transactions import (
     WireTransaction,
 )
 from runtime import codec
-from runtime.codec import encode
+from runtime.codec import Packed, encode, pack
 from runtime.ports import Space
 from samples.finance.cash import CashState, ExitCash, MoveCash
 from tests.ledger.builders import coin, transaction
@@ -94,6 +94,26 @@ def test_what_is_kept_decoded_is_bounded() -> None:
     assert kept.size_bytes == len(kept) * (CACHED_BYTES_MAX // 4) <= CACHED_BYTES_MAX
     assert kept.of(b"\5" * (CACHED_BYTES_MAX // 4)) is kept.of(b"\5" * (CACHED_BYTES_MAX // 4))
     assert kept.of(bytes(CACHED_BYTES_MAX)) is not kept.of(bytes(CACHED_BYTES_MAX))
+
+
+def test_facts_that_are_kept_decoded_are_bounded_in_bytes() -> None:
+    kept = states._Decoded()
+
+    def fact(number: int, size: int) -> Packed:
+        return pack(Thing(owner=ALICE.party, name=f"{number} {'x' * size}"))
+
+    for number in range(states.CACHED_MAX + 10):
+        kept.of(fact(number, 1))
+    assert len(kept._kept) == states.CACHED_MAX
+    for number in range(10):
+        kept.of(fact(number, states.CACHED_BYTES_MAX // 4))
+
+    assert sum(len(each.body) for each in kept._kept) == kept._bytes <= states.CACHED_BYTES_MAX
+    last = fact(9, states.CACHED_BYTES_MAX // 4)
+    assert kept.of(last) is kept.of(last)
+    huge = fact(0, states.CACHED_BYTES_MAX)
+    assert kept.of(huge) is not kept.of(huge)
+    assert kept.of(last) is kept.of(last)
 
 
 def test_commands_are_looked_through_once_for_all_kinds_of_cash(
