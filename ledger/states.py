@@ -212,7 +212,7 @@ def changed(value: M, **fields: object) -> M:
     return cast(M, msgspec.structs.replace(cast(msgspec.Struct, value), **fields))
 
 
-class _Decoded:
+class DecodedStates:
     """The facts that were asked for last, by their bytes: a bounded number of these.
 
     A transaction's states are looked at by contracts, vault and flows in turn.
@@ -220,7 +220,10 @@ class _Decoded:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Packed, ContractState] = OrderedDict()
-        self._bytes = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def of(self, packed: Packed) -> ContractState:
         """Return the fact in ``packed``; raises TypeError if it is none."""
@@ -237,10 +240,10 @@ class _Decoded:
 
     def _keep(self, packed: Packed, value: ContractState) -> None:
         self._kept[packed] = value
-        self._bytes += len(packed.body)
-        while self._bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
+        self.size_bytes += len(packed.body)
+        while self.size_bytes > CACHED_BYTES_MAX or len(self._kept) > CACHED_MAX:
             oldest, _ = self._kept.popitem(last=False)
-            self._bytes -= len(oldest.body)
+            self.size_bytes -= len(oldest.body)
 
 
-_decoded_ones: Final = _Decoded()
+_decoded_ones: Final = DecodedStates()

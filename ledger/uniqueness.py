@@ -94,9 +94,9 @@ def decide(
     """Return what the notary has to answer; a first grant must be committed."""
     if was_granted:
         return Granted(again=True)
-    count = len(claim.inputs) + len(claim.references)
-    if count > STATES_MAX:
-        return Refused(f"{count} inputs and references; one request may have {STATES_MAX}")
+    surplus = too_many(len(claim.inputs) + len(claim.references))
+    if surplus is not None:
+        return Refused(surplus)
     asked = (*claim.inputs, *claim.references)
     if len(set(asked)) != len(asked):
         twice = next(ref for ref, times in Counter(asked).items() if times > 1)
@@ -110,6 +110,13 @@ def decide(
     if claim.window is not None and not claim.window.contains_ms(now_ms):
         return OutsideWindow(now_ms, claim.window)
     return Granted(again=False)
+
+
+def too_many(count: int) -> str | None:
+    """Return what is wrong with so many inputs and references, if something is."""
+    if count <= STATES_MAX:
+        return None
+    return f"{count} inputs and references; one request may have {STATES_MAX}"
 
 
 def consumer_hash(tx_id: SecureHash) -> ConsumerHash:

@@ -45,7 +45,7 @@ from ledger.uniqueness import Conflict
 from runtime.codec import message
 from runtime.context import critical, me
 from runtime.errors import FlowException, SessionError, UnexpectedFlowEnd
-from runtime.party import Party
+from runtime.party import AbstractParty, Party
 from runtime.session import Session
 
 log = logging.getLogger("sennit.flow")
@@ -200,9 +200,14 @@ def _check_sessions(transaction: LedgerTransaction, sessions: Sequence[Session])
 
 
 def participants_of(transaction: LedgerTransaction) -> list[Party]:
-    """Return the well-known parties that take part in what is consumed or made."""
+    """Return the well-known parties that take part; raises `SessionMissing` if one is unknown."""
+    return known_owners(parties_of(transaction))
+
+
+def parties_of(transaction: LedgerTransaction) -> list[AbstractParty]:
+    """Return the parties that take part in what is consumed or made, as they stand there."""
     states = (
         *(state.data for state in transaction.inputs),
         *(state.data for state in transaction.outputs),
     )
-    return known_owners([party for state in states for party in state.participants])
+    return [party for state in states for party in state.participants]

@@ -17,9 +17,14 @@ from ledger.vault import announce
 from ledger.verification import verify
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import message
+from runtime.limits import MIB
 
 # Transactions of one atomic function: some milliseconds of checking signatures or contracts.
 CHUNK: Final = 16
+
+# Of one walk. What strangers have left unverified in the store may be long.
+WALKED_MAX: Final = 256
+WALKED_BYTES_MAX: Final = MIB
 
 
 @message(name="ledger.Node")
@@ -39,24 +44,35 @@ class Node:
 
 @message(name="ledger.Walked")
 class Walked:
-    """What a walk through the store has met: unverified transactions, and ids it lacks."""
+    """What a walk through the store has met: unverified transactions, and ids it lacks.
+
+    ``rest`` is where it has to go on.
+    """
 
     unverified: tuple[Node, ...]
     missing: tuple[SecureHash, ...]
+    rest: tuple[SecureHash, ...] = ()
 
 
 @atomic
 def walk(txn: StoreTxn, starts: tuple[SecureHash, ...]) -> Walked:
-    """Follow ``starts`` through what is stored unverified; what is verified needs no look."""
+    """Follow ``starts`` through what is stored unverified; what is verified needs no look.
+
+    Ends early, with a rest, once it has looked at enough for one atomic function.
+    """
     seen = set(starts)
     queue = list(starts)
     unverified: list[Node] = []
     missing: list[SecureHash] = []
-    for tx_id in queue:
+    size = 0
+    for looked_at, tx_id in enumerate(queue):
+        if looked_at == WALKED_MAX or size > WALKED_BYTES_MAX:
+            return Walked(tuple(unverified), tuple(missing), tuple(queue[looked_at:]))
         row = transaction_row(txn, tx_id)
         if row is not None and row.status == UNVERIFIED:
             node = Node.of(row.signed)
             unverified.append(node)
+            size += len(row.signed.wire)
             new = [each for each in node.dependencies if each not in seen]
             seen.update(new)
             queue.extend(new)

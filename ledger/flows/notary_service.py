@@ -39,6 +39,7 @@ from ledger.uniqueness import (
     OutsideWindow,
     Refused,
     UniquenessClaim,
+    too_many,
 )
 from runtime.atomic import StoreTxn, atomic
 from runtime.codec import encode
@@ -53,6 +54,8 @@ from runtime.step import step
 
 VALIDATING: Final = "validating"
 NON_VALIDATING: Final = "non-validating"
+
+STATE_GROUPS: Final = (Group.INPUTS, Group.REFERENCES)
 
 
 class Notary:
@@ -151,6 +154,14 @@ def _refusal(session: Session, request: NotarisationRequest) -> NotaryAnswer | N
 
 
 def _check_visible(filtered: FilteredTransaction, notary: Party) -> None:
+    """Refuse a request that hides too much, or shows too much: it is kept for good."""
+    for shown in filtered.groups:
+        if shown.group not in NOTARY_GROUPS:
+            raise TornOffWrong(f"{Group(shown.group).name} is not for a notary to see or keep")
+    # Before any of them is hashed or decoded.
+    surplus = too_many(sum(len(filtered.components(group)) for group in STATE_GROUPS))
+    if surplus is not None:
+        raise TornOffWrong(surplus)
     filtered.verify()
     for group in sorted(NOTARY_GROUPS):
         filtered.check_all_components_visible(Group(group))

@@ -25,8 +25,9 @@ from ledger.flows.finality import (
     Held,
     NotarySignature,
     Refusal,
-    participants_of,
+    parties_of,
 )
+from ledger.flows.keys import owners_of
 from ledger.flows.notarise import notarise
 from ledger.flows.resolve import receive_transaction
 from ledger.flows.storing import (
@@ -47,6 +48,7 @@ from ledger.transactions import SignedTransaction
 from runtime.codec import message
 from runtime.context import critical, me, timeout
 from runtime.flow import flow, responder
+from runtime.party import Party
 from runtime.session import Session, initiate
 
 # Of a recovery: an initiator that takes longer may be gone for good.
@@ -190,12 +192,17 @@ def answer_recovery(session: Session) -> None:
     if signed is None:
         waiting = waiting_transaction(lost.tx_id)
         session.send(FoundSignature(None, _fate(waiting)))
-    elif session.counterparty not in participants_of(resolved(signed)):
+    elif session.counterparty not in _known_participants(resolved(signed)):
         session.send(FoundSignature(None, Fate.HELD))
     else:
         notary = signed.transaction.notary
         found = (s for s in signed.signatures if notary and s.key == notary.key)
         session.send(FoundSignature(next(found, None), Fate.HELD))
+
+
+def _known_participants(transaction: LedgerTransaction) -> list[Party | None]:
+    # Whoever asks must not hear which of the others we don't know.
+    return owners_of(tuple(dict.fromkeys(parties_of(transaction))))
 
 
 def _fate(waiting: Waiting | None) -> Fate:

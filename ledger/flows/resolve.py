@@ -22,6 +22,7 @@ from typing import Final
 from ledger.errors import HistoryTooLarge, NotOffered, ResolutionFailed
 from ledger.flows.history import (
     CHUNK,
+    WALKED_MAX,
     Node,
     in_order,
     keep_attachments,
@@ -46,6 +47,9 @@ BATCH_BYTES_TARGET: Final = MIB
 ANCESTORS_MAX: Final = 1_024
 
 IDS_PER_REQUEST_MAX: Final = 1_024
+
+# Transactions that a vendor looks into at a time, in search of what was asked for.
+OPENED_MAX: Final = 256
 
 # More than this and somebody is trying to fill our disk.
 HISTORY_TRANSACTIONS_MAX: Final = 1_000_000
@@ -204,8 +208,13 @@ class _Vendor:
             raise NotOffered(f"one request asks for 1 to {IDS_PER_REQUEST_MAX} items, each once")
 
     def _check_reachable(self, name: SecureHash, allowed: set[SecureHash]) -> None:
+        opened = 0
         while name not in allowed and name not in self._served and self._unopened:
             self._open(stored_transaction(self._unopened.popleft()))
+            opened += 1
+            if opened % OPENED_MAX == 0:
+                # A peer may ask for what is nowhere, and our history be long: others have a turn.
+                durable()
         if name not in allowed:
             raise NotOffered(
                 f"{name} can't be reached from what was offered, or was served already"
@@ -287,11 +296,20 @@ def _fetch_transactions(
 
 def _look(starts: tuple[SecureHash, ...], nodes: dict[SecureHash, Node]) -> dict[SecureHash, None]:
     """Return what is missing behind ``starts``; what is here unverified goes into ``nodes``."""
-    if not starts:
-        return {}
-    walked = walk(starts)
-    nodes.update({node.id: node for node in walked.unverified})
-    return {tx_id: None for tx_id in walked.missing if tx_id not in nodes}
+    ahead, queued = deque(starts), set(starts)
+    missing: dict[SecureHash, None] = {}
+    while ahead:
+        batch = tuple(ahead.popleft() for _ in range(min(len(ahead), WALKED_MAX)))
+        queued.difference_update(batch)
+        walked = walk(batch)
+        nodes.update({node.id: node for node in walked.unverified})
+        missing.update(dict.fromkeys(walked.missing))
+        new = [i for i in walked.rest if i not in queued and i not in nodes and i not in missing]
+        ahead.extend(new)
+        queued.update(new)
+        if ahead:
+            durable()
+    return {tx_id: None for tx_id in missing if tx_id not in nodes}
 
 
 def _behind(

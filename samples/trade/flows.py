@@ -14,6 +14,7 @@ from typing import Final
 from ledger.amounts import Amount, Issued
 from ledger.builder import TransactionBuilder
 from ledger.effect import Expected
+from ledger.errors import InsufficientBalance, ProposalRejected
 from ledger.flows.collect_signatures import collect_signatures
 from ledger.flows.finality import finalise
 from ledger.flows.identities import receive_identities, send_identities
@@ -21,6 +22,7 @@ from ledger.flows.keys import (
     fresh_identity,
     fresh_salt,
     known_owners,
+    owners_of,
     register_identity,
     sign_transaction_with,
 )
@@ -95,7 +97,7 @@ def sell(
     agreed = Expected(
         gives=[offered.ref], gets=[(CashState, due)], signs=[MovePaper], within=PATIENCE
     )
-    signed = sign_transaction(session, agreed, _know_everybody)
+    signed = sign_transaction(session, agreed, lambda proposal: _between_us(session, proposal))
     return receive_finality(session, expected=signed.id).id
 
 
@@ -120,8 +122,11 @@ def _due(paper: CommercialPaper, price: Amount) -> Amount:
     return price.issued_by(promised.issuer, promised.reference)
 
 
-def _know_everybody(proposal: LedgerTransaction) -> None:
-    known_owners([party for state in proposal.outputs for party in state.data.participants])
+def _between_us(session: Session, proposal: LedgerTransaction) -> None:
+    """Refuse what is for others, known or not: a buyer could find out whom we know."""
+    parties = [party for state in proposal.outputs for party in state.data.participants]
+    if not set(owners_of(tuple(dict.fromkeys(parties)))) <= {me(), session.counterparty}:
+        raise ProposalRejected("it makes a state for somebody who is neither seller nor buyer")
 
 
 # --- the buyer ----------------------------------------------------------------------------------
@@ -155,14 +160,18 @@ def _check_asset(
     if actual != expected:
         raise AssetMismatch(expected, actual)
     asset = as_type(offered[0], CommercialPaper)
-    if known_owners([asset.data.owner]) != [session.counterparty]:
+    # One answer whether we know the owner or not: it is not for the seller to find out.
+    if owners_of((asset.data.owner,)) != [session.counterparty]:
         raise NotTheSellers(f"{session.counterparty} does not own the asset that it offers")
     if asset.state.encumbrance is not None:
         raise NotTheSellers("the asset is encumbered, so that it can't change hands alone")
     # Whoever calls itself by a bank's name, and has another key, is not that bank.
     promised = asset.data.face_value.token
     assert isinstance(promised, Issued)
-    known_owners([asset.data.issuer, promised.issuer])
+    issuers = [asset.data.issuer, promised.issuer]
+    if not all(isinstance(issuer, Party) for issuer in issuers):
+        raise NotTheSellers("the asset is a promise of somebody who stays anonymous")
+    known_owners(issuers)
     return asset
 
 
@@ -184,7 +193,11 @@ def _propose(
 ) -> SignedTransaction:
     """Build and sign: cash in, cash to the seller and change out; asset in, asset to us out."""
     ours: AbstractParty = fresh_identity().anonymous if info.is_anonymous else me()
-    coins = reserve(CashState, coin_request(info.price, notary=asset.state.notary))
+    try:
+        coins = reserve(CashState, coin_request(info.price, notary=asset.state.notary))
+    except InsufficientBalance:
+        # How much we lack is not for the seller to know.
+        raise UnacceptablePrice(info.price) from None
     builder = TransactionBuilder(asset.state.notary)
     keys = generate_spend(builder, coins, info.price, to=payee, change_to=ours)
     generate_move(builder, asset, to=ours)

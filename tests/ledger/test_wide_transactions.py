@@ -97,18 +97,19 @@ def test_what_is_kept_decoded_is_bounded() -> None:
 
 
 def test_facts_that_are_kept_decoded_are_bounded_in_bytes() -> None:
-    kept = states._Decoded()
+    kept = states.DecodedStates()
 
     def fact(number: int, size: int) -> Packed:
         return pack(Thing(owner=ALICE.party, name=f"{number} {'x' * size}"))
 
     for number in range(states.CACHED_MAX + 10):
         kept.of(fact(number, 1))
-    assert len(kept._kept) == states.CACHED_MAX
+    assert len(kept) == states.CACHED_MAX
     for number in range(10):
         kept.of(fact(number, states.CACHED_BYTES_MAX // 4))
 
-    assert sum(len(each.body) for each in kept._kept) == kept._bytes <= states.CACHED_BYTES_MAX
+    assert 0 < len(kept) < 5
+    assert kept.size_bytes <= states.CACHED_BYTES_MAX
     last = fact(9, states.CACHED_BYTES_MAX // 4)
     assert kept.of(last) is kept.of(last)
     huge = fact(0, states.CACHED_BYTES_MAX)

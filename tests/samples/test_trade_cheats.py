@@ -3,7 +3,7 @@
 import pytest
 
 from ledger.amounts import Amount
-from ledger.errors import InsufficientBalance, ProposalRejected, SessionMissing, StatesNotAvailable
+from ledger.errors import ProposalRejected, SessionMissing, StatesNotAvailable
 from ledger.query import Paging, Query, of_type
 from ledger.states import ContractState, StateAndRef, StateRef
 from ledger.stores.locks import LOCKS
@@ -15,7 +15,7 @@ from samples.finance.commercial_paper import CommercialPaper
 from samples.finance.paper_flows import issue_paper, move_paper
 from samples.trade.flows import sell
 from samples.trade.holdings import holdings
-from samples.trade.terms import AssetMismatch, NotTheSellers
+from samples.trade.terms import AssetMismatch, NotTheSellers, Terms, UnacceptablePrice
 from tests.samples import trade_cheats
 from tests.samples.test_trade import MATURITY, PRICE, Market, cash_of, open_market, papers_of
 
@@ -55,7 +55,7 @@ def test_a_seller_signs_nothing_but_what_was_agreed(name: str) -> None:
 
     handle = market.seller.start_flow(sell, market.buyer.party, PRICE, offered)
 
-    with pytest.raises((ProposalRejected, SessionMissing), match=reason) as caught:
+    with pytest.raises(ProposalRejected, match=reason) as caught:
         handle.result()
     assert peer_of(caught.value) is None, "the seller itself refuses, before it signs"
     market.network.run()
@@ -93,6 +93,33 @@ def test_a_buyer_buys_no_paper_of_a_bank_that_is_none(forges_token: bool) -> Non
         handle.result()
     market.network.run()
     assert cash_of(market.buyer) == 10_000
+
+
+@pytest.mark.parametrize("forges_token", [False, True], ids=["issuer", "promised money"])
+def test_a_seller_does_not_find_out_whether_the_buyer_knows_a_one_time_key(
+    forges_token: bool,
+) -> None:
+    market = market_of_cheats()
+    market.seller.start_flow(
+        trade_cheats.issue_to_myself, market.bank.party, market.notary.party, forges_token, True
+    ).result()
+
+    handle = market.seller.start_flow(sell, market.buyer.party, PRICE.issued_by(market.bank.party))
+
+    with pytest.raises(NotTheSellers, match="stays anonymous"):
+        handle.result()
+
+
+def test_a_seller_does_not_find_out_how_much_the_buyer_has() -> None:
+    market = open_market()
+    market.buyer.host.provide(Terms, Terms(price_max=Amount(10**9, "USD")))
+
+    handle = market.seller.start_flow(sell, market.buyer.party, Amount(10**6, "USD"))
+
+    with pytest.raises(UnacceptablePrice) as caught:
+        handle.result()
+    assert caught.value.price.quantity == 10**6
+    assert "missing" not in str(caught.value)
 
 
 def test_a_buyer_buys_no_encumbered_paper() -> None:
@@ -149,7 +176,7 @@ def test_a_price_in_claims_on_somebody_else_is_not_paid_with_what_is_there() -> 
         sell, market.buyer.party, PRICE.issued_by(market.bank.party, b"another deposit")
     )
 
-    with pytest.raises(InsufficientBalance):
+    with pytest.raises(UnacceptablePrice):
         handle.result()
     market.network.run()
     assert holdings_of(market) == (0, 1)

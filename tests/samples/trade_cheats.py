@@ -179,6 +179,12 @@ def call_oneself_a_bank(deal: Proposal) -> None:
     generate_move(deal.builder, deal.paper, to=Party(deal.paper.data.issuer.name, FORGED.public))
 
 
+def hand_the_paper_to_another(deal: Proposal) -> None:
+    """Find out whether the seller knows somebody."""
+    _pay(deal)
+    generate_move(deal.builder, deal.paper, to=deal.paper.data.issuer)
+
+
 BUYERS: dict[str, tuple[Build, str]] = {
     cheat.__name__: (cheat, reason)
     for cheat, reason in (
@@ -193,8 +199,9 @@ BUYERS: dict[str, tuple[Build, str]] = {
         (leave_the_window_open, "must end within"),
         (begin_a_window_that_never_ends, "must end within"),
         (ask_for_a_window_of_a_year, "must end within"),
-        (stay_unknown, "nobody here knows"),
-        (call_oneself_a_bank, "nobody here knows"),
+        (stay_unknown, "neither seller nor buyer"),
+        (call_oneself_a_bank, "neither seller nor buyer"),
+        (hand_the_paper_to_another, "neither seller nor buyer"),
     )
 }
 
@@ -203,9 +210,13 @@ BUYERS: dict[str, tuple[Build, str]] = {
 
 
 @flow(name="cheats.issue_to_myself")
-def issue_to_myself(issuer: Party, notary: Party, forges_token: bool) -> SignedTransaction:
+def issue_to_myself(
+    issuer: Party, notary: Party, forges_token: bool, is_anonymous: bool = False
+) -> SignedTransaction:
     """Make a paper of a bank, or one that promises that bank's money, with a key of our own."""
-    bank = Party(issuer.name, FORGED.public)
+    bank: AbstractParty = Party(issuer.name, FORGED.public)
+    if is_anonymous:
+        bank = AnonymousParty(FORGED.public)
     promised = Amount(10_000, "USD").issued_by(bank if forges_token else issuer)
     paper_issuer: AbstractParty = me() if forges_token else bank
     builder = TransactionBuilder(notary)

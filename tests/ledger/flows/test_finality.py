@@ -2,6 +2,7 @@
 
 import pytest
 
+from ledger.builder import TransactionBuilder
 from ledger.errors import (
     FinalityAborted,
     NotaryConflict,
@@ -27,12 +28,14 @@ from ledger.transactions import SignedTransaction
 from ledger.uniqueness import ConsumedState
 from runtime.flow import responder
 from runtime.handle import FlowHandle
+from runtime.keys import PrivateKey
 from runtime.operations import FlowFilter
+from runtime.party import AnonymousParty
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulated_loop import EPOCH_MS
-from tests.ledger.flows import deals, impostors
+from tests.ledger.flows import deals, history_scenes, impostors
 from tests.ledger.flows.net import Net, errors_of, row, states, vault, waiting
-from tests.ledger.parties import Deal
+from tests.ledger.parties import Deal, Do, linear_id
 
 
 def deal(net: Net, *others: SimulatedNode) -> StateAndRef[Deal]:
@@ -369,6 +372,20 @@ def test_a_signature_is_found_for_participants_only() -> None:
     for asker, is_found in ((net.bob, True), (net.bank, False)):
         handle = asker.start_impostor(impostors.ask_signature, net.alice.party, second.id)
         assert handle.result() is is_found
+
+
+def test_who_asks_for_a_signature_does_not_hear_whom_its_holder_does_not_know() -> None:
+    net = Net(deals)
+    builder = TransactionBuilder(net.notary.party)
+    stranger = AnonymousParty(PrivateKey.from_seed(b"s" * 32).public)
+    builder.add_output(Deal(linear_id=linear_id(1), parties=(net.bob.party, stranger)))
+    builder.add_command(Do(), net.alice.party.key)
+    signed = builder.sign(bytes(32), [net.alice.party.key], net.alice.signer.sign)
+    history_scenes.give(net.alice, signed)
+
+    for asker in (net.bob, net.bank):
+        handle = asker.start_impostor(impostors.ask_signature, net.alice.party, signed.id)
+        assert handle.result() is False
 
 
 def test_recovery_of_what_the_notary_refuses_forgets_it() -> None:
