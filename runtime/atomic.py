@@ -43,6 +43,8 @@ class StoreTxn(Protocol):
 class AtomicFunction(Generic[P, R_co]):
     """A function marked `@atomic`; see there."""
 
+    __marked_by__ = "@atomic"
+
     def __init__(self, function: Callable[Concatenate[StoreTxn, P], R_co], name: str) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -64,4 +66,6 @@ def atomic(function: Callable[Concatenate[StoreTxn, P], R]) -> AtomicFunction[P,
     raises discards its writes and is journaled as its outcome; any other error discards them and
     goes to the hospital.
     """
-    return AtomicFunction(function, checks.function(function, "@atomic"))
+    own_name = checks.function(function, "@atomic")
+    checks.no_method(function, "@atomic")
+    return AtomicFunction(function, own_name)

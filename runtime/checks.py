@@ -7,7 +7,7 @@ each check returns the value as the plain builtin type that it has there.
 import inspect
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from runtime.errors import ArgumentInvalid
@@ -15,6 +15,9 @@ from runtime.limits import NAME_CHARACTERS_MAX, USER_CHARACTERS_MAX, VERSION_MAX
 
 # Threads and sockets can't wait longer in one piece; it is a hundred years.
 _SECONDS_MAX: Final = 100 * 366 * 86_400.0
+
+MARKED_BY: Final = "__marked_by__"
+"""The attribute of what a marker has made that says which marker that was."""
 
 
 def name(value: object, argument: str) -> str:
@@ -98,20 +101,46 @@ def labels(values: object, argument: str, *, characters_max: int) -> tuple[str, 
     return found
 
 
-def function(value: object, marker: str) -> str:
-    """Return module and qualified name of what is marked with ``marker``: a plain function."""
-    qualified = getattr(value, "__qualname__", None)
-    if not callable(value) or isinstance(value, type) or not isinstance(qualified, str):
-        raise ArgumentInvalid(marker, f"marks {shown(value)}, no function", "Mark a function")
+def function(value: object, marker: str, *, named: object = None) -> str:
+    """Return module and qualified name of what is marked with ``marker``: a plain function.
+
+    ``named`` is the name that its author gave it instead, if any.
+    """
+    already = getattr(value, MARKED_BY, None)
+    if isinstance(already, str):
+        what = f"marks {_name_of(value)}, which is marked {already} already"
+        raise ArgumentInvalid(marker, what, "Take one of the two marks away")
+    if isinstance(value, staticmethod | classmethod):
+        what = f"marks {_name_of(value)}, a {type(value).__name__}"
+        raise ArgumentInvalid(marker, what, f"Write {marker} below @{type(value).__name__}")
+    if not isinstance(value, types.FunctionType):
+        do = "Mark a function: def name(...) in your module, which may call it"
+        raise ArgumentInvalid(marker, f"marks {shown(value)}, not a Python function", do)
     inner = inspect.unwrap(value)
     if (
         inspect.iscoroutinefunction(inner)
         or inspect.isgeneratorfunction(inner)
         or inspect.isasyncgenfunction(inner)
     ):
-        what = f"marks {qualified}, which is async or a generator"
+        what = f"marks {value.__qualname__}, which is async or a generator"
         raise ArgumentInvalid(marker, what, "Mark a plain function that returns its result")
-    return f"{module_of(value)}.{qualified}"
+    if named is None and value.__name__ == "<lambda>":
+        what = f"marks a lambda of {module_of(value)}, which has no name"
+        raise ArgumentInvalid(marker, what, "Write a function, with def: its name is recorded")
+    return f"{module_of(value)}.{value.__qualname__}"
+
+
+def no_method(function: Callable[..., object], marker: str) -> None:
+    """Refuse a function that wants an object of its class: a restart would not have it."""
+    in_class = "." in function.__qualname__.rpartition("<locals>.")[2]
+    if in_class and next(iter(inspect.signature(function).parameters), "") in ("self", "cls"):
+        what = f"marks {function.__qualname__}, a method"
+        do = "Mark a function of the module, and give it what it needs as arguments"
+        raise ArgumentInvalid(marker, what, do)
+
+
+def _name_of(value: object) -> str:
+    return str(getattr(value, "__qualname__", None) or shown(value))
 
 
 def module_of(value: object) -> str:

@@ -1,14 +1,15 @@
 """What a flow can ask of its runtime besides sessions and steps: time, randomness, identity."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from datetime import UTC, datetime
 from random import Random
 from typing import TypeVar
 from uuid import UUID
 
+from greenlet import getcurrent, greenlet
+
 from runtime import checks
-from runtime.driver import FlowInfo, driver
+from runtime.driver import Driver, FlowInfo, driver
 from runtime.limits import WAIT_SECONDS_MAX
 from runtime.party import Party
 
@@ -44,8 +45,7 @@ def uuid4() -> UUID:
     return UUID(bytes=driver("uuid4").derive(b"uuid"), version=4)
 
 
-@contextmanager
-def timeout(seconds: float) -> Iterator[None]:
+class timeout(ContextDecorator):  # noqa: N801  used like a function
     """Bound every wait for a peer or for time inside the block; `FlowTimeout` is raised there.
 
     That is each wait for a message, for acceptance, for room at a peer that is far behind, for the
@@ -53,12 +53,24 @@ def timeout(seconds: float) -> Iterator[None]:
     all the same. A step that runs is not interrupted. The deadline is journaled, so a restart does
     not extend it. Blocks nest; the earliest counts. A flow that is `critical` never ends by it: if
     nobody catches the `FlowTimeout`, the flow is held.
+
+    It may be entered again, also inside itself and by other flows: each block has a deadline of
+    its own, counted from its beginning.
     """
-    current = driver("timeout")
-    due = current.enter_deadline(_milliseconds(seconds, "timeout"))
-    try:
-        yield
-    finally:
+
+    def __init__(self, seconds: float) -> None:
+        self._delay_ms = _milliseconds(seconds, "timeout")
+        self._entered: list[tuple[greenlet, Driver, object]] = []
+
+    def __enter__(self) -> None:
+        current = driver("timeout")
+        due = current.enter_deadline(self._delay_ms)
+        self._entered.append((getcurrent(), current, due))
+
+    def __exit__(self, *raised: object) -> None:
+        here = getcurrent()
+        own = [index for index, entered in enumerate(self._entered) if entered[0] is here]
+        _, current, due = self._entered.pop(own[-1] if own else -1)
         current.leave_deadline(due)
 
 

@@ -3,8 +3,8 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from types import ModuleType
-from typing import Generic, ParamSpec, TypeVar, cast, overload
+from types import CellType, FunctionType, ModuleType
+from typing import Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from runtime import checks
 from runtime.driver import driver_or_none
@@ -20,6 +20,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 class Flow(Generic[P, R_co]):
     """A function marked `@flow`; see there."""
+
+    __marked_by__ = "@flow"
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class Flow(Generic[P, R_co]):
 class Responder:
     """A function marked `@responder`; see there."""
 
+    __marked_by__ = "@responder"
+
     def __init__(
         self,
         function: Callable[[Session], object],
@@ -70,6 +74,7 @@ class Responder:
         self.version = checks.version(version, "@responder(version=...)")
         self.labels = _labels(labels, "@responder(progress=...)")
         self.name = checks.name(checks.function(function, "@responder"), "a responder's name")
+        checks.no_method(function, "@responder")
         try:
             inspect.signature(function).bind(None)
         except TypeError:
@@ -105,7 +110,8 @@ def flow(
     """
 
     def mark(marked: Callable[P, R]) -> Flow[P, R]:
-        own_name = checks.function(marked, "@flow")
+        own_name = checks.function(marked, "@flow", named=name)
+        checks.no_method(marked, "@flow")
         return Flow(
             marked,
             name=own_name if name is None else name,
@@ -148,6 +154,31 @@ def _app_of(function: Callable[..., object]) -> str:
     return checks.module_of(function).partition(".")[0]
 
 
+def _is_same(one: object, other: object) -> bool:
+    """Tell whether two functions are of the same lines and would do the same.
+
+    A module that is loaded twice has each of its functions twice. A function that makes functions
+    gives them the same name and lines, but other defaults and other variables from outside.
+    """
+    if not isinstance(one, FunctionType) or not isinstance(other, FunctionType):
+        return one is other or (type(one) in _PLAIN and type(one) is type(other) and one == other)
+    if one.__code__ != other.__code__:
+        return False
+    return all(
+        len(mine) == len(theirs) and all(map(_is_same, mine, theirs))
+        for mine, theirs in zip(_variables(one), _variables(other), strict=True)
+    )
+
+
+def _variables(function: FunctionType) -> tuple[list[object], list[object]]:
+    cells = [cell.cell_contents for cell in function.__closure__ or () if cell != _EMPTY]
+    return list(function.__defaults__ or ()), cells
+
+
+_EMPTY: Final = CellType()
+_PLAIN: Final = frozenset({bool, int, float, str, bytes})
+
+
 class FlowRegistry:
     """The flows and responders of one node, by wire name."""
 
@@ -180,7 +211,7 @@ class FlowRegistry:
         if self.flows.get(flow.name) is flow:
             return flow
         found = self.flow(flow.name)
-        if found.function.__code__ != flow.function.__code__:
+        if not _is_same(found.function, flow.function):
             raise UnknownFlow(
                 f"another flow is installed on this node under the name {flow.name}, "
                 f"from {found.function.__module__}"
@@ -189,7 +220,7 @@ class FlowRegistry:
 
     def _add_flow(self, added: "Flow[..., object]") -> None:
         there = self.flows.setdefault(added.name, added)
-        if there is not added and there.function.__code__ != added.function.__code__:
+        if not _is_same(there.function, added.function):
             raise ConfigurationError(
                 added.name, "two flows have this name", "Give one of them another name="
             )

@@ -49,7 +49,7 @@ class Arguments:
 
     def __init__(self, function: Callable[..., object], *, skip: int = 0) -> None:
         self.name = getattr(function, "__qualname__", repr(function))
-        self._function = inspect.unwrap(function)
+        self._function = function
         signature = inspect.signature(function)
         self.parameters: tuple[Parameter, ...] = tuple(signature.parameters.values())[skip:]
         self._signature = signature.replace(parameters=self.parameters)
@@ -393,8 +393,8 @@ def _is_scalar(annotation: object) -> bool:
 
 
 def _hints_of(function: Callable[..., object]) -> dict[str, Any]:
-    annotations = inspect.get_annotations(function)
-    scope = getattr(function, "__globals__", {})
+    annotations = inspect.get_annotations(inspect.unwrap(function))
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
     hints: dict[str, Any] = {}
     for name, annotation in annotations.items():
         holder = types.SimpleNamespace(__annotations__={name: annotation})

@@ -126,6 +126,7 @@ class StepFunction(Generic[P, R_co]):
                 values = arguments.bind(args, kwargs)
             return current.driver.run_step(self, values)  # type: ignore[return-value]
 
+        setattr(call, checks.MARKED_BY, "@step")
         return call
 
 
@@ -163,7 +164,7 @@ def step(
     """
 
     def mark(marked: Callable[P, R]) -> Callable[P, R]:
-        own_name = checks.function(marked, "@step")
+        own_name = checks.function(marked, "@step", named=name)
         return StepFunction(
             marked,
             name=own_name if name is None else name,

@@ -268,6 +268,40 @@ def test_timeouts_that_are_left_in_another_order_leave_the_right_one(
     assert alice.start_flow(leave_the_outer_first).result() == "the short one stayed"
 
 
+AT_MOST_TEN: Final = timeout(10)
+
+
+@flow
+def wait_for(*seconds: int) -> list[int]:
+    """Sleep within a timeout that all flows share, one after the other and one in the other."""
+    slept = []
+    for each in seconds:
+        try:
+            with AT_MOST_TEN:
+                sleep(each)
+                slept.append(each)
+                with AT_MOST_TEN:
+                    sleep(1)
+                sleep(each)
+        except FlowTimeout:
+            slept.append(-each)
+    sleep(1_000)
+    return slept
+
+
+def test_one_timeout_may_be_entered_again_nested_and_by_several_flows(
+    network: SimulatedNetwork,
+) -> None:
+    alice = network.node("Alice", apps=[wait_for])
+    short = alice.start_flow(wait_for, 3, 8, 3)
+    long = alice.start_flow(wait_for, 8, 20)
+    network.run_for(5)
+    alice.restart()
+
+    assert alice.handle(short.id).result() == [3, 8, -8, 3]
+    assert alice.handle(long.id).result() == [8, -8, -20]
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1, 10**18])
 def test_no_wait_is_without_end(network: SimulatedNetwork, seconds: float) -> None:
     refused: list[str] = []
