@@ -3,138 +3,54 @@
     python -m tests.mutation.hunt --count 100 --seed 1 runtime/engine ledger
     python -m tests.mutation.hunt --planted
 
-The first run notes which test passes through which line (a few minutes); ``--learn`` does it again.
-Each fault is planted in a copy of the project. The tests through the line run first, those that
-pass through the fewest other lines before all others; a fault that survives them meets the judges
-of the whole: simulations of networks with crashes. Exit code 1 if a fault survived.
+The first run notes which test passes through which line (a few minutes); ``--learn`` does it again,
+and ``--learn tests/runtime/test_new.py`` adds what new tests pass through. Each fault is planted in
+a copy of the project. The tests through the line run first, those that pass through the fewest
+other lines before all others; a fault that survives them meets the judges of the whole: simulations
+of networks with crashes. Faults of `survivors` are not planted again, but counted.
+
+Exit code 1 if a fault survived; 2 if the hunt itself went wrong with some, which says nothing of
+them.
 """
 
 import argparse
-import os
 import random
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-from coverage import CoverageData
-
+from tests.mutation.learnt import Map, known, learn
 from tests.mutation.plant import mutants_of
 from tests.mutation.planted import PLANTED
+from tests.mutation.survivors import reason_of
+from tests.mutation.trial import (
+    Fault,
+    HuntError,
+    Soundness,
+    copy_of_project,
+    run_tests,
+    survives,
+)
 from tests.source_files import ROOT
 
-LEARNT: Final = ROOT / ".mutation"
-LEARNT_FROM: Final = ("tests/runtime", "tests/ledger", "tests/conformance", "tests/samples")
 JUDGES: Final = ("tests/simulation/test_simulation.py", "tests/simulation/test_histories.py")
-# So many of the tests that pass through a line are asked; the next ones hardly ever know more.
-TESTS_MAX: Final = 400
-ARGUMENTS_MAX: Final = 4
-SECONDS_MAX: Final = 240
 WORKERS: Final = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A file with a fault in it, and a line to say what it is."""
+class Verdict(StrEnum):
+    """What came of a fault."""
 
-    path: str
-    line: int
-    title: str
-    text: str
-
-
-class Map:
-    """Which tests pass through which lines."""
-
-    def __init__(self, data: CoverageData) -> None:
-        self._data = data
-        self._lines_of: dict[str, int] = defaultdict(int)
-        self._tests: dict[str, dict[int, set[str]]] = {}
-        for file in data.measured_files():
-            lines: dict[int, set[str]] = {}
-            for line, contexts in data.contexts_by_lineno(file).items():
-                lines[line] = {it.partition("|")[0] for it in contexts if it}
-                for test in lines[line]:
-                    self._lines_of[test] += 1
-            self._tests[Path(file).relative_to(ROOT).as_posix()] = lines
-
-    def through(self, path: str, line: int) -> list[str]:
-        """Return tests that pass through a line: the module's own, then others, narrowest first.
-
-        Of a test with very many sets of arguments, a few are taken.
-        """
-        own = f"test_{Path(path).stem}"
-        tests = self._tests.get(path, {}).get(line, set())
-        chosen: list[str] = []
-        taken: dict[str, int] = defaultdict(int)
-        for test in sorted(tests, key=lambda test: (own not in test, self._lines_of[test], test)):
-            function = test.partition("[")[0]
-            taken[function] += 1
-            if own in test or taken[function] <= ARGUMENTS_MAX:
-                chosen.append(test)
-        return chosen[:TESTS_MAX]
-
-
-def learn() -> None:
-    """Run the tests once and note which lines each passes through."""
-    LEARNT.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(WORKERS), "--cov"]
-    environment = {**os.environ, "COVERAGE_FILE": str(LEARNT / "coverage")}
-    command += ["--cov-context=test", "--cov-report=", "--cov-fail-under=0", *LEARNT_FROM]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
-
-
-def known() -> Map:
-    """Return what was learnt."""
-    data = CoverageData(str(LEARNT / "coverage"))
-    data.read()
-    return Map(data)
-
-
-def copy_of_project() -> Path:
-    """Return a folder with a copy of what the tests need."""
-    folder = Path(tempfile.mkdtemp(prefix="mutation-"))
-    for name in ("runtime", "ledger", "samples", "benchmarks", "tests", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def survives(folder: Path, fault: Fault, tests: list[str]) -> bool:
-    """Tell whether no test notices the fault."""
-    file = folder / fault.path
-    sound = file.read_text()
-    file.write_text(fault.text)
-    try:
-        return _passes(folder, tests) and _passes(folder, list(JUDGES))
-    finally:
-        file.write_text(sound)
-
-
-def _passes(folder: Path, tests: list[str]) -> bool:
-    if not tests:
-        return True
-    chosen = folder / "chosen.txt"
-    chosen.write_text("\n".join(tests))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += ["-p", "no:xdist", "--timeout", "60", f"@{chosen}"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS_MAX
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    NOTICED = "noticed "
+    SURVIVED = "SURVIVED"
+    LISTED = "listed  "
+    ERROR = "ERROR   "
 
 
 def faults_in(paths: list[str]) -> list[Fault]:
@@ -149,6 +65,7 @@ def faults_in(paths: list[str]) -> list[Fault]:
             line=mutant.line,
             title=f"{file.relative_to(ROOT)}:{mutant.line}: {mutant.kind}: {mutant.was}",
             text=mutant.text,
+            reason=reason_of(file.relative_to(ROOT).as_posix(), mutant),
         )
         for file in files
         for mutant in mutants_of(file.read_text())
@@ -167,26 +84,57 @@ def planted() -> list[Fault]:
     return found
 
 
-def hunt(faults: list[Fault], tests: Map) -> Iterator[tuple[Fault, bool]]:
-    """Plant the faults; yield each with whether it survived."""
+def judge(
+    folder: Path, fault: Fault, tests: list[str], soundness: Soundness
+) -> tuple[Verdict, str]:
+    """Plant a fault in a copy; return what came of it, and what there is to say about that."""
+    if fault.reason is not None:
+        return Verdict.LISTED, fault.reason
+    try:
+        survived = all(
+            survives(folder, fault, asked, soundness, run_tests) for asked in (tests, list(JUDGES))
+        )
+    except HuntError as error:
+        return Verdict.ERROR, str(error)
+    return (Verdict.SURVIVED if survived else Verdict.NOTICED), ""
+
+
+def hunt(
+    faults: list[Fault], tests: Map, soundness: Soundness, workers: int
+) -> Iterator[tuple[Fault, Verdict, str]]:
+    """Plant the faults; yield each with what came of it."""
     folders: SimpleQueue[Path] = SimpleQueue()
-    for _ in range(WORKERS):
+    for _ in range(workers):
         folders.put(copy_of_project())
 
-    def judge(fault: Fault) -> tuple[Fault, bool]:
+    def tried(fault: Fault) -> tuple[Fault, Verdict, str]:
         folder = folders.get()
         try:
             # A condition over several lines counts for the line on which it begins.
-            return fault, survives(folder, fault, tests.through(fault.path, fault.line))
+            return fault, *judge(folder, fault, tests.through(fault.path, fault.line), soundness)
         finally:
             folders.put(folder)
 
     try:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            yield from pool.map(judge, faults)
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(tried, faults)
     finally:
-        for _ in range(WORKERS):
+        for _ in range(workers):
             shutil.rmtree(folders.get())
+
+
+def report(counts: Counter[Verdict], unfit: set[str]) -> int:
+    """Print what came of all; return the exit code."""
+    tried = counts[Verdict.NOTICED] + counts[Verdict.SURVIVED]
+    share = f" ({counts[Verdict.NOTICED] / tried:.1%})" if tried else ""
+    print(f"{counts[Verdict.NOTICED]} of {tried} noticed{share}, {counts[Verdict.LISTED]} listed")
+    for test in sorted(unfit):
+        print(f"UNFIT    {test} fails without a fault, too")
+    if counts[Verdict.ERROR]:
+        print(f"of {counts[Verdict.ERROR]} nothing is known: the hunt went wrong there")
+    if counts[Verdict.ERROR] or unfit:
+        return 2
+    return 1 if counts[Verdict.SURVIVED] else 0
 
 
 def main() -> int:
@@ -197,23 +145,33 @@ def main() -> int:
         "--count", type=int, default=100, help="how many faults, chosen by the seed"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--learn", action="store_true", help="note anew which test runs what")
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument(
+        "--learn",
+        nargs="*",
+        metavar="TESTS",
+        help="note anew which test runs what, or only of these, and end",
+    )
     parser.add_argument("--planted", action="store_true", help="the known faults instead")
     asked = parser.parse_args()
-    if asked.learn or not (LEARNT / "coverage").exists():
-        learn()
+    if asked.learn is not None:
+        learn(asked.learn, asked.workers)
+        return 0
+    tests = known()
+    if tests is None:
+        learn([], asked.workers)
+        tests = known()
+        assert tests is not None
     faults = planted() if asked.planted else faults_in(asked.paths)
     if not asked.planted:
         chosen = random.Random(asked.seed).sample(range(len(faults)), min(asked.count, len(faults)))
         faults = [faults[number] for number in sorted(chosen)]
-    began, survivors = time.monotonic(), 0
-    for fault, survived in hunt(faults, known()):
-        survivors += survived
-        print("SURVIVED" if survived else "noticed ", fault.title, flush=True)
-    seconds = time.monotonic() - began
-    killed = len(faults) - survivors
-    print(f"{killed} of {len(faults)} noticed ({killed / len(faults):.0%}) in {seconds:.0f} s")
-    return 1 if survivors else 0
+    began, counts, soundness = time.monotonic(), Counter[Verdict](), Soundness()
+    for fault, verdict, more in hunt(faults, tests, soundness, asked.workers):
+        counts[verdict] += 1
+        print(verdict, fault.title, *([f"\n         {more}"] if more else []), flush=True)
+    print(f"{len(faults)} faults in {time.monotonic() - began:.0f} s")
+    return report(counts, soundness.unfit)
 
 
 if __name__ == "__main__":

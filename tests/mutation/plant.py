@@ -6,7 +6,7 @@ and never logging, assertions or ``repr``, which no behaviour depends on.
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -29,9 +29,10 @@ SWAPPED_COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One fault: what it does, at which line, and the file that has it."""
+    """One fault: what it does, in which function, at which line, and the file that has it."""
 
     kind: str
+    function: str
     line: int
     was: str
     text: str
@@ -77,10 +78,23 @@ def mutants_of(text: str) -> list[Mutant]:
     """Return every fault that can be planted in a file, in order of the lines."""
     source = _Source(text)
     found: list[Mutant] = []
-    for function in ast.walk(ast.parse(text)):
-        if isinstance(function, ast.FunctionDef) and function.name not in ("__repr__", "__str__"):
-            found.extend(_in_function(source, function))
+    for name, function in _functions(ast.parse(text), ""):
+        if function.name not in ("__repr__", "__str__"):
+            found.extend(
+                replace(mutant, function=name) for mutant in _in_function(source, function)
+            )
     return sorted(found, key=lambda mutant: (mutant.line, mutant.kind))
+
+
+def _functions(parent: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield all functions with their names as seen from the file: ``Box.put``."""
+    for node in ast.iter_child_nodes(parent):
+        name = prefix
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = f"{prefix}.{node.name}" if prefix else node.name
+        if isinstance(node, ast.FunctionDef):
+            yield name, node
+        yield from _functions(node, name)
 
 
 def _in_function(source: _Source, function: ast.FunctionDef) -> Iterator[Mutant]:
@@ -167,6 +181,7 @@ def _replaced(source: _Source, node: ast.stmt | ast.expr, kind: str, new: bytes)
     span = source.span(node)
     return Mutant(
         kind=kind,
+        function="",
         line=node.lineno,
         was=" ".join(source.piece(span).decode().split())[:120],
         text=source.with_changes([(span, new)]),
@@ -178,6 +193,7 @@ def _swapped(source: _Source, first: ast.stmt, second: ast.stmt) -> Mutant:
     pieces = [source.piece(span) for span in spans]
     return Mutant(
         kind="swapped",
+        function="",
         line=first.lineno,
         was=" ".join(b" ; ".join(pieces).decode().split())[:120],
         text=source.with_changes([(spans[0], pieces[1]), (spans[1], pieces[0])]),

@@ -58,4 +58,16 @@ PLANTED: Final = (
         becomes="        if session.on_room is not None and entries:\n"
         "            session.on_room()\n",
     ),
+    Planted(
+        title="the bound of the leaves that are read at a start is ignored",
+        path="runtime/edge/lmdb_check.py",
+        was="pages.meta.page_last if leaves_max is None else leaves_max",
+        becomes="pages.meta.page_last",
+    ),
+    Planted(
+        title="a put and a delete in one batch cancel each other, and an older row returns",
+        path="runtime/engine/commits.py",
+        was="if space.write_once and rows.get(key) is not None:",
+        becomes="if rows.get(key) is not None:",
+    ),
 )

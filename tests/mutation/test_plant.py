@@ -7,6 +7,7 @@ import pytest
 
 from tests.mutation.plant import mutants_of
 from tests.mutation.planted import PLANTED, Planted
+from tests.mutation.survivors import SURVIVORS, Survivor
 from tests.source_files import ROOT
 
 SOURCE = '''"""A module."""
@@ -75,3 +76,25 @@ def test_a_known_fault_still_fits_the_code(fault: Planted) -> None:
 
     assert text.count(fault.was) == 1
     ast.parse(text.replace(fault.was, fault.becomes))
+
+
+@pytest.mark.parametrize("entry", SURVIVORS, ids=lambda it: f"{it.path} {it.function} {it.was}")
+def test_a_listed_survivor_is_a_fault_that_can_be_planted(entry: Survivor) -> None:
+    mutants = mutants_of((ROOT / entry.path).read_text())
+
+    assert (entry.function, entry.kind, entry.was) in {
+        (mutant.function, mutant.kind, mutant.was) for mutant in mutants
+    }
+    assert entry.reason
+
+
+def test_no_survivor_is_listed_twice() -> None:
+    names = Counter((it.path, it.function, it.kind, it.was) for it in SURVIVORS)
+
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_a_fault_is_named_by_its_function_as_seen_from_the_file() -> None:
+    text = "class Box:\n    def put(self):\n        def inner():\n            return True\n"
+
+    assert [mutant.function for mutant in mutants_of(text)] == ["Box.put.inner"]

@@ -9,8 +9,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from runtime.edge import lmdb_check
-from runtime.edge.lmdb_check import check_data_file
+from runtime.edge.lmdb_check import LEAVES_MAX, check_data_file
 from runtime.edge.lmdb_store import LmdbStore
 from runtime.errors import StoreUnusable
 from tests.runtime.edge.store_damage import (
@@ -228,21 +227,32 @@ def test_a_wrong_root_is_torn(path: Path, changed: bytes, message: str) -> None:
     assert message in refusal(path)
 
 
-def complaint(file: Path) -> str | None:
+def complaint(file: Path, leaves_max: int | None = LEAVES_MAX) -> str | None:
     """Return what the check has against a file."""
     try:
-        check_data_file(file)
+        check_data_file(file, leaves_max=leaves_max)
     except StoreUnusable as error:
         return str(error)
     return None
 
 
-def test_leaves_of_rows_beyond_the_bound_are_not_read(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lmdb_check, "LEAVES_MAX", 3)
+def test_leaves_of_rows_beyond_the_bound_are_not_read(original: Path, tmp_path: Path) -> None:
+    # Breaks when a start reads a whole large store, or when it looks at less than it says.
+    damaged = tmp_path / "data.mdb"
+    content = (original / "data.mdb").read_bytes()[: (last_page(original) + 1) * PAGE]
+    noticed_by_bound = []
+    for leaves_max in (1, 3, None):
+        noticed = 0
+        for page in pages_of(original, 2):
+            damaged.write_bytes(content)
+            overwrite(tmp_path, page + 18, b"\xff\xff")
+            noticed += complaint(damaged, leaves_max) is not None
+        noticed_by_bound.append(noticed)
 
-    check_data_file(path / "data.mdb")
+    # Besides the leaves of rows, those of the main tree and of our own are read whatever the bound.
+    always = noticed_by_bound[0] - 1
+    assert noticed_by_bound[1] == always + 3
+    assert noticed_by_bound[2] > always + 20
 
 
 @pytest.mark.parametrize("seed", range(3))
