@@ -28,7 +28,7 @@ class Map:
         for file in data.measured_files():
             lines: dict[int, set[str]] = {}
             for line, contexts in data.contexts_by_lineno(file).items():
-                lines[line] = {it.partition("|")[0] for it in contexts if it}
+                lines[line] = {it.rpartition("|")[0] for it in contexts if it}
                 for test in lines[line]:
                     self._lines_of[test] += 1
             self._tests[Path(file).as_posix()] = lines
