@@ -56,10 +56,16 @@ NUMBER_BYTES: Final = 4
 """Of a number in a key of a series, big-endian."""
 
 
+NUMBERS: Final = tuple(number.to_bytes(NUMBER_BYTES, "big") for number in range(256))
+"""The first numbers, as they stand in keys: most series are short."""
+
+
 def keys_of(series: Series) -> list[bytes]:
     """Return the keys of all rows of a series."""
     prefix, count = series
-    return [prefix + number.to_bytes(4, "big") for number in range(count)]
+    if count <= len(NUMBERS):
+        return [prefix + number for number in NUMBERS[:count]]
+    return [prefix + number.to_bytes(NUMBER_BYTES, "big") for number in range(count)]
 
 
 @dataclass(slots=True)

@@ -119,8 +119,7 @@ class Arguments:
         codecs = self._codecs or self._codecs_now()
         if codecs.is_quick:
             try:
-                body = _encode_sorted(values)
-                if len(body) <= FINGERPRINT_BYTES_INLINE_MAX:
+                if len(body := _encode_sorted(values)) <= FINGERPRINT_BYTES_INLINE_MAX:
                     return body
             except _UNENCODABLE:
                 pass
@@ -232,6 +231,16 @@ class Arguments:
             for value, is_packed in zip(values, codecs.is_packed, strict=True)
         )
 
+    def scalar_result(self, value: object) -> bytes | None:
+        """Return the bytes of a result if its type alone tells that it reads back as it is."""
+        if type(value) is (self._codecs or self._codecs_now()).scalar_result:
+            try:
+                if len(body := _encode_in_order(value)) <= MESSAGE_BYTES_MAX:
+                    return body
+            except _UNENCODABLE:
+                pass
+        return None
+
     def recorded_result(self, value: object) -> tuple[Any, bytes]:
         """Return what `decode_result` will give for a result, and the bytes of it.
 
@@ -239,13 +248,6 @@ class Arguments:
         declared is refused: it could not be read again.
         """
         codecs = self._codecs or self._codecs_now()
-        if type(value) is codecs.scalar_result:
-            try:
-                body = _encode_in_order(value)
-                if len(body) <= MESSAGE_BYTES_MAX:
-                    return value, body
-            except _UNENCODABLE:
-                pass
         try:
             written = pack(value, keep_order=True) if codecs.is_result_packed else value
             body = encode(written, keep_order=True)
@@ -471,10 +473,8 @@ def _elsewhere(error: UnserialisableMessage, place: str) -> UnserialisableMessag
 
 def _separator(before: object, kind: object) -> list[str]:
     """Return what stands between parameters of two kinds."""
-    if before is Parameter.POSITIONAL_ONLY and kind is not Parameter.POSITIONAL_ONLY:
-        slash = ["/"]
-    else:
-        slash = []
+    ends = before is Parameter.POSITIONAL_ONLY and kind is not Parameter.POSITIONAL_ONLY
+    slash = ["/"] if ends else []
     needs_star = before in _POSITIONAL and kind is Parameter.KEYWORD_ONLY
     return [*slash, "*"] if needs_star else slash
 

@@ -153,12 +153,6 @@ class FlowMachine:
             self.move(Input.SUSPENDED)
         self.status = _WAITING
 
-    def resumed(self) -> None:
-        """Do what ``move(Input.RESUMED)`` does, faster."""
-        if self.status is not _WAITING:
-            self.move(Input.RESUMED)
-        self.status = _RUNNING
-
     @property
     def is_replaying(self) -> bool:
         """Tell whether recorded events are left to answer from."""

@@ -38,6 +38,7 @@ from runtime.handle import FlowHandle
 from runtime.host import Host
 from runtime.ids import ErrorId, FlowId, PeerName, UserName
 from runtime.places import place_of_error
+from runtime.ports import NUMBER_BYTES, NUMBERS
 from runtime.progress_tree import ProgressTree
 from runtime.session import Session
 
@@ -50,6 +51,7 @@ log = logging.getLogger("sennit.flow")
 T = TypeVar("T")
 _switch: Final = greenlet.switch
 _NEW: Final = Status.NEW
+_RUNNING: Final = Status.RUNNING
 _WAITING: Final = Status.WAITING
 
 # A flow waits for the disk after so many events at the latest: if it never waits by itself, others
@@ -211,8 +213,8 @@ class FlowRun:
         except BaseException as raised:  # a flow's failure is a value to the engine
             error = raised
         is_mine = getcurrent() is self.greenlet
-        interrupt = interrupt_in(error, self.set_aside if is_mine else None)
-        if interrupt is not None:
+        aside = self.set_aside if is_mine else None
+        if (interrupt := interrupt_in(error, aside)) is not None:
             if is_mine:
                 self.manager.hospital.interrupted(self)
             raise interrupt
@@ -272,7 +274,8 @@ class FlowRun:
                 if self.manager.hospital.reload(self):
                     self.begin()
                 return
-        machine.resumed()
+        assert machine.status is _WAITING
+        machine.status = _RUNNING
         self.wait = None
         current = self.greenlet
         assert current is not None
@@ -371,14 +374,15 @@ class FlowRun:
 
     def await_commit(self) -> None:
         """Suspend until everything that the flow did so far is durable."""
-        commits = self.commits
+        commits, machine = self.commits, self.machine
         while self.batch_number > commits.durable:
             # At most one batch is under way, so what is not in the open one is in that.
             is_open = self.batch_number == commits.number
             (commits.waiters if is_open else commits.flying_waiters).append(self)
             self.awaited_batch = self.batch_number
             self.wait = COMMIT
-            self.machine.suspended()
+            assert machine.status is _RUNNING
+            machine.status = _WAITING  # as `suspended` does, without the call
             _switch(self.hub)
 
     # --- the journal ------------------------------------------------------------------------
@@ -388,7 +392,8 @@ class FlowRun:
         machine, commits = self.machine, self.commits
         assert machine.cursor == len(machine.recorded), "a replay writes nothing"
         index = machine.index_next
-        commits.journal[self.key + index.to_bytes(4, "big")] = encode(event)
+        number = NUMBERS[index] if index < len(NUMBERS) else index.to_bytes(NUMBER_BYTES, "big")
+        commits.journal[self.key + number] = encode(event)
         machine.index_next = index + 1
         self.batch_number = commits.number
         if not (commits.is_eager and commits.is_scheduled):
@@ -482,7 +487,6 @@ class FlowRun:
 
     run_step = steps.run_step
     run_atomic = steps.run_atomic
-
     run_subflow = subflows.run_subflow
 
     # --- Driver: sessions ---------------------------------------------------------------------

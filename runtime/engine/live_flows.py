@@ -36,13 +36,14 @@ class LiveFlows(dict["FlowId", "FlowRun"]):
 
     def remove(self, run: "FlowRun") -> None:
         """Let go of a flow that has ended. Idempotent."""
-        if self.pop(run.flow_id, None) is None:
+        flow_id, started = run.flow_id, run.machine.started
+        if self.pop(flow_id, None) is None:
             return
-        started = run.machine.started
-        self.held.pop(run.flow_id, None)
+        if self.held:
+            self.held.pop(flow_id, None)
         by_user = self._by_name_and_user[started.flow]
         flows = by_user[started.user]
-        del flows[run.flow_id]
+        del flows[flow_id]
         if not flows:
             del by_user[started.user]
             if not by_user:

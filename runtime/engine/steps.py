@@ -80,12 +80,10 @@ def run_step(
     if current.driver is not scope:
         raise FlowUnwound(TAKEN_DOWN)
     current.driver = run
-    # As `_succeeded` does, without the call.
-    try:
-        value, encoded = step.arguments.recorded_result(value)
-    except UnserialisableMessage as error:
-        _raise_outcome(run, step.name, mark, error)
-    run.append(Stepped(run.now(), path, step.name, mark, encoded))
+    scalar = step.arguments.scalar_result(value)
+    if scalar is None:
+        return _succeeded(run, step, mark, value)
+    run.append(Stepped(run.now(), path, step.name, mark, scalar))
     return value
 
 
