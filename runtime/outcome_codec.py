@@ -47,6 +47,9 @@ _NOTED_CAUSES_MAX: Final = 5
 _OVERHEAD_BYTES: Final = 16
 
 _NONE: Final = pack(None)
+# The slots themselves: a class of groups may have properties of these names, which may raise.
+_message_of_group: Final[Any] = vars(BaseExceptionGroup)["message"]
+_errors_of_group: Final[Any] = vars(BaseExceptionGroup)["exceptions"]
 _AS_BUILTIN: Final[dict[type, Callable[[Any], object]]] = {
     int: int.__int__,
     float: float.__float__,
@@ -130,7 +133,7 @@ def _packed(error: BaseException, room: _Room, level: int, error_id: str = "") -
     args = args_of(error)
     state = _state_of(error)
     if isinstance(error, BaseExceptionGroup):
-        args = (error.message, *error.exceptions)
+        args = (_message_of_group.__get__(error), *_errors_of_group.__get__(error))
     message = message_of(error)
     if isinstance(error, StepFailed) and error.classes:
         # As if it were what it stands for.
