@@ -145,10 +145,8 @@ class FlowMachine:
             raise IllegalTransition(f"{event.value} while {self.status.value}")
         self.status = status
 
-    # The two moves that every step makes, each from the one status that it has in TRANSITIONS.
-
     def suspended(self) -> None:
-        """Do what ``move(Input.SUSPENDED)`` does, faster."""
+        """Do what ``move(Input.SUSPENDED)`` does, faster: from the one status that allows it."""
         if self.status is not _RUNNING:
             self.move(Input.SUSPENDED)
         self.status = _WAITING

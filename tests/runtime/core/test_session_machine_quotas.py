@@ -88,6 +88,16 @@ def test_a_session_that_is_let_go_is_charged_for_nothing() -> None:
     assert quotas.unread.used == 0
 
 
+def test_a_session_that_nobody_is_charged_for_can_be_let_go_twice() -> None:
+    machine = in_status(Status.OPEN)
+    machine.arrive(data(1), bytes(10))
+
+    machine.let_go()
+    machine.let_go()
+
+    assert (machine.unread_bytes, machine.gap_bytes, machine.account) == (0, 0, None)
+
+
 def test_what_nobody_will_read_needs_no_room() -> None:
     _, first, second = two_sessions(per_peer=1)
     first.arrive(data(1), bytes(10))
