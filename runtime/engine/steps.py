@@ -75,16 +75,21 @@ def run_step(
         _leave_scope(run, current, error)
         if isinstance(error, _NOT_OF_THE_STEP):
             raise
-        _attempt_failed(run, step, mark, 1, error)
-        return _run_slowly(run, step, arguments, mark, attempt=2)
-    if current.driver is not scope:
-        raise FlowUnwound(TAKEN_DOWN)
-    current.driver = run
-    scalar = step.arguments.scalar_result(value)
-    if scalar is None:
-        return _succeeded(run, step, mark, value)
-    run.append(Stepped(run.now(), path, step.name, mark, scalar))
-    return value
+        failed = error
+    else:
+        if current.driver is not scope:
+            raise FlowUnwound(TAKEN_DOWN)
+        current.driver = run
+        scalar = step.arguments.scalar_result(value)
+        if scalar is None:
+            return _succeeded(run, step, mark, value)
+        run.append(Stepped(run.now(), path, step.name, mark, scalar))
+        return value
+    try:  # out of the handler, or what is raised would have a context that no replay gives it
+        _attempt_failed(run, step, mark, 1, failed)
+    finally:
+        del failed  # whose traceback has this frame
+    return _run_slowly(run, step, arguments, mark, attempt=2)
 
 
 def run_atomic(
@@ -110,12 +115,17 @@ def run_atomic(
     except (FlowUnwound, KeyboardInterrupt):
         raise
     except FlowException as error:
-        _raise_outcome(run, atomic.name, mark, error)
+        refused = error
     except BaseException as error:  # for the hospital; its writes are discarded with it
         run.put_aside(error)
-    txn.apply()
-    run.append(Stepped(run.now(), path, atomic.name, mark, encoded))
-    return value
+    else:
+        txn.apply()
+        run.append(Stepped(run.now(), path, atomic.name, mark, encoded))
+        return value
+    try:
+        _raise_outcome(run, atomic.name, mark, refused)
+    finally:
+        del refused
 
 
 def _replay(
@@ -181,10 +191,14 @@ def _run_slowly(
         except (FlowUnwound, KeyboardInterrupt):
             raise
         except BaseException as error:  # a failed attempt is a value to the retry policy
-            _attempt_failed(run, step, mark, attempt, error)
-            attempt += 1
-            continue
-        return _succeeded(run, step, mark, value)
+            failed = error
+        else:
+            return _succeeded(run, step, mark, value)
+        try:
+            _attempt_failed(run, step, mark, attempt, failed)
+        finally:
+            del failed
+        attempt += 1
 
 
 def _succeeded(
@@ -193,9 +207,14 @@ def _succeeded(
     try:
         value, encoded = step.arguments.recorded_result(value)
     except UnserialisableMessage as error:
-        _raise_outcome(run, step.name, mark, error)
-    run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
-    return value
+        refused = error
+    else:
+        run.append(Stepped(run.now(), run.path, step.name, mark, encoded))
+        return value
+    try:
+        _raise_outcome(run, step.name, mark, refused)
+    finally:
+        del refused
 
 
 def _attempt_failed(
