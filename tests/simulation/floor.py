@@ -39,6 +39,7 @@ from samples.finance.cash_flows import issue_cash, pay_cash
 from samples.finance.commercial_paper import CommercialPaper
 from samples.finance.paper_flows import issue_paper
 from samples.trade.flows import sell
+from samples.trade.terms import UnacceptablePrice
 from tests.ledger.flows import deals
 from tests.simulation import rogues
 from tests.simulation.ledger_checks import check_ledgers, index_against_vault
@@ -63,8 +64,8 @@ KILLED: Final = (FlowKilled, UnexpectedFlowEnd)
 LATE: Final[Errors] = (TimeWindowInvalid, WindowRejected)
 """Faults may last longer than a transaction's time window: then it is done anew."""
 
-SHORT: Final[Errors] = (*LATE, InsufficientBalance)
-"""Cash comes back, from payments that fail and as change."""
+SHORT: Final[Errors] = (*LATE, InsufficientBalance, UnacceptablePrice)
+"""Cash comes back, from payments that fail and as change. A buyer does not tell what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ledger.transactions import SignedTransaction
 from runtime.testing.network import SimulatedNode
 from runtime.testing.simulation import Scenario
 from runtime.testing.world import World
-from samples.trade.terms import NotTheSellers
+from samples.trade.terms import NotTheSellers, UnacceptablePrice
 from tests.ledger.flows.deals import agree
 from tests.simulation.floor import KILLED, SHORT, Client, Floor, Script, Wish, cash_of, papers_of
 from tests.simulation.rogues import (
@@ -285,7 +285,12 @@ def same_cash(world: World) -> None:
             papers.append((yield from floor.issue_paper(seller)))
         for seller, paper in zip(sellers, papers, strict=True):
             sale = floor.sell(
-                seller, buyer, 95, paper, again=SHORT[:1], accepted=(StatesNotAvailable,)
+                seller,
+                buyer,
+                95,
+                paper,
+                again=SHORT[:1],
+                accepted=(StatesNotAvailable, UnacceptablePrice),
             )
             sales.append(floor.client(_only(sale)))
 
