@@ -28,14 +28,14 @@ class Terms:
 
 
 class UnacceptablePrice(FlowException):
-    """The seller asks for more than the buyer is willing to pay."""
+    """The seller asks for more than the buyer will or can pay; it does not say which."""
 
     def __init__(self, price: Amount) -> None:
         super().__init__(price)
         self.price = price
 
     def __str__(self) -> str:
-        return f"{self.price} is more than the buyer is willing to pay"
+        return f"{self.price} is more than the buyer will or can pay"
 
 
 class AssetMismatch(FlowException):
